@@ -1,0 +1,154 @@
+"""Local judge: a transformers model in this process.
+
+All prompts about one reply share their beginning, and all prompts of a judge share the instructions. The shared tokens are computed
+once and kept as key-value caches, on which the short questions are answered as branches. What is shared is found by comparing token
+ids, so that a branch holds just the tokens that the whole prompt would have.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from culturecare import CultureCareError
+from culturecare_harness.backends import Answer
+from culturecare_harness.rubrics import select_rubric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from culturecare_harness.judges import JudgeFile
+    from culturecare_harness.rubrics import JudgePrompts
+
+__all__ = ["HuggingFaceBackend"]
+
+_SEED = 1234
+
+
+class HuggingFaceBackend:
+    """A transformers model that answers judge prompts."""
+
+    def __init__(self, judge: JudgeFile) -> None:
+        """Loads model and tokeniser.
+
+        Raises:
+            CultureCareError: The model cannot be loaded, or its tokens cannot tell the five grades apart.
+        """
+        import torch
+        import transformers
+
+        from culturecare_harness.packaged import resolve_model
+
+        path = resolve_model(judge.model)
+        device = judge.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(path, revision=judge.revision)
+            self._model = transformers.AutoModelForCausalLM.from_pretrained(path, revision=judge.revision, dtype=judge.dtype)
+            self._model.to(device).eval()
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise CultureCareError(f"judge {judge.name!r}: the model {judge.model!r} cannot be loaded on {device}: {reason}") from error
+        self._judge = judge
+        self._torch = torch
+        self._grade_ids = self._find_grade_ids()
+        self._instructions = self._compute_instructions()
+
+    def _find_grade_ids(self) -> list[list[int]]:
+        """For each grade the ids of all tokens that spell its digit, with or without a space before it."""
+        ids: list[list[int]] = [[] for _ in range(5)]
+        for token, index in self._tokenizer.get_vocab().items():
+            digit = token.lstrip("Ġ▁ ")
+            if digit in {"1", "2", "3", "4", "5"}:
+                ids[int(digit) - 1].append(index)
+        if not all(ids):
+            raise CultureCareError(f"judge {self._judge.name!r}: the tokeniser of {self._judge.model!r} has no token for each digit 1 to 5")
+        return ids
+
+    def _compute_instructions(self) -> tuple[list[int], Any]:
+        """Token ids and cache of what all prompts of this judge begin with, found on two prompts that share nothing else."""
+        rubric = select_rubric(self._judge.rubric)
+        first, second = (self._token_ids(rubric.prompts(text, text))[0] for text in ("a", "b"))
+        shared = _common_prefix([first, second])
+        with self._torch.inference_mode():
+            cache = self._model(self._tensor([shared]), use_cache=True, logits_to_keep=1).past_key_values
+        return shared, cache
+
+    def answer(self, items: Sequence[JudgePrompts], done: Callable[[int, list[Answer]], None]) -> None:
+        """Answers item after item; an item's answers do not depend on the others. See `Backend.answer`."""
+        with self._torch.inference_mode():
+            for position, item in enumerate(items):
+                prompts = self._token_ids(item)
+                if (limit := getattr(self._model.config, "max_position_embeddings", None)) and max(map(len, prompts)) >= limit:
+                    failure = f"the prompt has {max(map(len, prompts))} tokens, but the judge reads {limit}"
+                    done(position, [Answer(failure=failure, prompt_tokens=len(prompt)) for prompt in prompts])
+                elif self._judge.mode == "logprob":
+                    done(position, self._read_grades(prompts))
+                else:
+                    done(position, [self._generate(prompt) for prompt in prompts])
+
+    def _read_grades(self, prompts: list[list[int]]) -> list[Answer]:
+        shared = _common_prefix(prompts)
+        # At least one token of each prompt must be left for its branch.
+        shared = shared[: min(len(prompt) for prompt in prompts) - 1]
+        known, known_cache = self._instructions
+        if shared[: len(known)] != known:  # A template that moves what comes first; correct all the same.
+            known, known_cache = [], None
+        cache = copy.deepcopy(known_cache)
+        cache = self._model(self._tensor([shared[len(known) :]]), past_key_values=cache, use_cache=True, logits_to_keep=1).past_key_values
+        branches = [prompt[len(shared) :] for prompt in prompts]
+        longest = max(map(len, branches))
+        cache.batch_repeat_interleave(len(branches))
+        # Padding stands on the right, where causal attention keeps it from every token that is read.
+        padded = self._tensor([branch + [0] * (longest - len(branch)) for branch in branches])
+        logits = self._model(padded, past_key_values=cache, use_cache=True).logits
+        answers = []
+        for row, branch, prompt in zip(logits, branches, prompts, strict=True):
+            probabilities = row[len(branch) - 1].float().softmax(-1)
+            grades = tuple(float(probabilities[ids].sum()) for ids in self._grade_ids)
+            answers.append(Answer(grades=grades, prompt_tokens=len(prompt), completion_tokens=0))
+        return answers
+
+    def _generate(self, prompt: list[int]) -> Answer:
+        sampled = self._judge.mode == "sampled"
+        inputs = self._tensor([prompt])
+        # Seeded for each prompt, so that an answer does not depend on what was asked before.
+        self._torch.manual_seed(_SEED)
+        settings = (
+            {"do_sample": True, "temperature": self._judge.temperature, "top_k": 0, "top_p": 1.0} if sampled else {"do_sample": False}
+        )
+        output = self._model.generate(
+            inputs,
+            attention_mask=self._torch.ones_like(inputs),
+            max_new_tokens=self._judge.max_tokens,
+            num_return_sequences=self._judge.samples if sampled else 1,
+            pad_token_id=self._tokenizer.eos_token_id,
+            **settings,
+        )[:, len(prompt) :]
+        texts = tuple(self._tokenizer.batch_decode(output, skip_special_tokens=True))
+        return Answer(texts=texts, prompt_tokens=len(prompt), completion_tokens=int(output.numel()))
+
+    def _token_ids(self, item: JudgePrompts) -> list[list[int]]:
+        """Token ids of the whole prompt of each question, the answer's prefix included."""
+        judge, tokenizer = self._judge, self._tokenizer
+        texts = []
+        for question in item.questions:
+            user = f"{item.item}\n\n{question}"
+            if judge.chat:
+                messages = [{"role": "system", "content": item.system}, {"role": "user", "content": user}]
+                text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            else:
+                text = f"{item.system}\n\n{user}\n\n"
+            texts.append(text + judge.answer_prefix)
+        # A chat template writes the special tokens itself.
+        ids: list[list[int]] = tokenizer(texts, add_special_tokens=not judge.chat)["input_ids"]
+        return ids
+
+    def _tensor(self, ids: list[list[int]]) -> Any:
+        return self._torch.tensor(ids, device=self._model.device)
+
+
+def _common_prefix(sequences: Sequence[list[int]]) -> list[int]:
+    """The longest beginning that all sequences share."""
+    shortest = min(sequences, key=len)
+    length = next((place for place, token in enumerate(shortest) if any(ids[place] != token for ids in sequences)), len(shortest))
+    return shortest[:length]

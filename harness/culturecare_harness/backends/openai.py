@@ -1,0 +1,171 @@
+"""API judge: any server with an OpenAI-compatible chat API, called by the openai client."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import openai
+
+from culturecare import CultureCareError
+from culturecare_harness.backends import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from openai.types.chat import ChatCompletion
+
+    from culturecare_harness.judges import JudgeFile
+    from culturecare_harness.rubrics import JudgePrompts
+
+__all__ = ["OpenAIBackend"]
+
+_TOP_LOGPROBS = 20  # The most that the API gives; with 10, grades went missing from the list.
+_SEED = 1234
+
+
+class OpenAIBackend:
+    """A server that answers judge prompts, several at once."""
+
+    def __init__(self, judge: JudgeFile) -> None:
+        """Checks that there is a key; no call is made yet.
+
+        Raises:
+            CultureCareError: The judge wants a key and its environment variable is not set.
+        """
+        self._judge = judge
+        self._key = "none"
+        if judge.api_key_env is not None:
+            self._key = os.environ.get(judge.api_key_env, "").strip()
+            if not self._key:
+                raise CultureCareError(
+                    f"judge {judge.name!r} needs an API key in the environment variable {judge.api_key_env}; "
+                    "set it, or set api_key_env to null in the judge's file for a server that wants none"
+                )
+
+    def answer(self, items: Sequence[JudgePrompts], done: Callable[[int, list[Answer]], None]) -> None:
+        """Answers the questions in order, `concurrency` at a time. See `Backend.answer`."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            asyncio.run(self._answer_all(items, done))
+        else:  # Within a notebook a loop is running already, and cannot run another.
+            with concurrent.futures.ThreadPoolExecutor(1) as thread:
+                thread.submit(asyncio.run, self._answer_all(items, done)).result()
+
+    async def _answer_all(self, items: Sequence[JudgePrompts], done: Callable[[int, list[Answer]], None]) -> None:
+        calls = ((position, number) for position, item in enumerate(items) for number in range(len(item.questions)))
+        answers: dict[int, dict[int, Answer]] = {}
+        try:
+            async with (
+                openai.AsyncOpenAI(
+                    api_key=self._key,
+                    base_url=self._judge.base_url,
+                    timeout=self._judge.timeout,
+                    max_retries=self._judge.retries,
+                ) as client,
+                asyncio.TaskGroup() as group,
+            ):
+                for _ in range(self._judge.concurrency):
+                    group.create_task(self._work(client, calls, items, answers, done))
+        except* CultureCareError as errors:
+            raise errors.exceptions[0] from errors
+
+    async def _work(
+        self,
+        client: openai.AsyncOpenAI,
+        calls: Iterator[tuple[int, int]],
+        items: Sequence[JudgePrompts],
+        answers: dict[int, dict[int, Answer]],
+        done: Callable[[int, list[Answer]], None],
+    ) -> None:
+        for position, number in calls:
+            item = items[position]
+            answer = await self._ask(client, item.system, f"{item.item}\n\n{item.questions[number]}")
+            of_item = answers.setdefault(position, {})
+            of_item[number] = answer
+            if len(of_item) == len(item.questions):
+                del answers[position]
+                done(position, [of_item[index] for index in range(len(item.questions))])
+
+    async def _ask(self, client: openai.AsyncOpenAI, system: str, user: str) -> Answer:
+        judge = self._judge
+        request: dict[str, Any] = {
+            "model": judge.model,
+            "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}],
+            "extra_body": judge.extra_body,
+        }
+        if judge.mode == "logprob":
+            request |= {"max_completion_tokens": 1, "temperature": 0, "logprobs": True, "top_logprobs": _TOP_LOGPROBS}
+        elif judge.mode == "argmax":
+            request |= {"max_completion_tokens": judge.max_tokens, "temperature": 0}
+        else:
+            request |= {
+                "max_completion_tokens": judge.max_tokens,
+                "temperature": judge.temperature,
+                "n": judge.samples,
+                "seed": _SEED,
+            }
+        try:
+            completion = await client.chat.completions.create(**request)
+        except openai.APITimeoutError:
+            return Answer(failure=f"no answer within {judge.timeout:g} s")
+        except openai.APIConnectionError as error:
+            raise CultureCareError(
+                f"judge {judge.name!r}: no server answers at {client.base_url} ({_root_cause(error)}); "
+                "start it, or set base_url to the right address"
+            ) from error
+        except (openai.RateLimitError, openai.InternalServerError) as error:
+            return Answer(failure=f"server error {error.status_code} after {judge.retries} retries")
+        except openai.APIStatusError as error:
+            if error.status_code == 400 and "context" in error.message.lower():
+                return Answer(failure="the prompt is too long for the judge")
+            raise CultureCareError(
+                f"judge {judge.name!r}: {client.base_url} refused model {judge.model!r} with status {error.status_code}: "
+                f"{_one_line(error.message)}"
+            ) from error
+        except openai.APIResponseValidationError:
+            return Answer(failure="the server's answer is not what the API describes")
+        except ValueError:
+            return Answer(failure="the server's answer is not JSON")
+        return self._read(completion)
+
+    def _read(self, completion: ChatCompletion) -> Answer:
+        usage = getattr(completion, "usage", None)
+        counts = {
+            "prompt_tokens": getattr(usage, "prompt_tokens", None),
+            "completion_tokens": getattr(usage, "completion_tokens", None),
+        }
+        choices = getattr(completion, "choices", None)
+        if not choices or any(choice.message is None for choice in choices):
+            return Answer(failure="the server's answer is not what the API describes", **counts)
+        if refusal := next((choice.message.refusal for choice in choices if choice.message.refusal), None):
+            return Answer(failure=f"the judge refused: {_one_line(refusal)[:200]}", **counts)
+        if any(choice.finish_reason == "content_filter" for choice in choices):
+            return Answer(failure="the server's content filter stopped the answer", **counts)
+        if self._judge.mode != "logprob":
+            return Answer(texts=tuple(choice.message.content or "" for choice in choices), **counts)
+        logprobs = choices[0].logprobs
+        if logprobs is None or not logprobs.content or not logprobs.content[0].top_logprobs:
+            raise CultureCareError(
+                f"judge {self._judge.name!r}: the server was asked for log-probabilities and gave none for model {self._judge.model!r}; "
+                "use a server that gives them, or mode sampled or argmax"
+            )
+        grades = [0.0] * 5
+        for candidate in logprobs.content[0].top_logprobs:
+            if (digit := candidate.token.strip()) in {"1", "2", "3", "4", "5"}:
+                grades[int(digit) - 1] += math.exp(candidate.logprob)
+        return Answer(grades=tuple(grades), **counts)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return _one_line(str(error)) or type(error).__name__

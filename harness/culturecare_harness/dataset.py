@@ -1,0 +1,82 @@
+"""Which instances a run uses, and in what order."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
+
+from pydantic import BeforeValidator, Field
+
+from culturecare import CultureCareError, Instance, Record, Split, load_instances, select_cultures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["Selection", "interleave", "select_instances"]
+
+
+class _OfCulture(Protocol):
+    @property
+    def culture(self) -> str: ...
+
+
+C = TypeVar("C", bound=_OfCulture)
+
+
+def _as_names(value: Any) -> Any:
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
+class Selection(Record):
+    """A choice of instances.
+
+    Attributes:
+        split: Split to read.
+        release: Folder of the released files, for split `test`.
+        cultures: Keys of cultures, or `all`.
+        text: `full` posts, `excerpt`s, or whichever the split has (`auto`).
+        per_culture: At most so many instances of each culture, null for all.
+    """
+
+    split: Split = "sample"
+    release: Path | None = None
+    cultures: Annotated[tuple[str, ...], BeforeValidator(_as_names)] = ("all",)
+    text: Literal["auto", "full", "excerpt"] = "auto"
+    per_culture: int | None = Field(default=None, ge=1)
+
+
+@functools.lru_cache(maxsize=8)
+def select_instances(selection: Selection) -> tuple[Instance, ...]:
+    """Reads what was chosen, culture after culture.
+
+    Raises:
+        CultureCareError: Nothing fits, or `auto` meets full posts and excerpts together: they never share a score.
+    """
+    keys = select_cultures(selection.cultures, selection.split)
+    instances = load_instances(selection.split, keys, selection.release)
+    if selection.text == "auto":
+        excerpts = sum(instance.excerpt for instance in instances)
+        if 0 < excerpts < len(instances):
+            raise CultureCareError(
+                f"split {selection.split!r} has {len(instances) - excerpts} posts with text and {excerpts} known by excerpts alone, "
+                "which never share a score: choose text 'full' or text 'excerpt'"
+            )
+    else:
+        instances = [instance for instance in instances if instance.excerpt == (selection.text == "excerpt")]
+    chosen = [
+        instance for key in keys for instance in [instance for instance in instances if instance.culture == key][: selection.per_culture]
+    ]
+    if not chosen:
+        raise CultureCareError(f"split {selection.split!r} has no post with text {selection.text!r} in {', '.join(keys)}")
+    return tuple(chosen)
+
+
+def interleave(items: Iterable[C]) -> list[C]:
+    """Orders items so that their cultures take turns, each culture's own order kept: any first part holds all cultures alike."""
+    by_culture: dict[str, list[C]] = {}
+    for item in items:
+        by_culture.setdefault(item.culture, []).append(item)
+    rounds: Iterable[Sequence[C | None]] = itertools.zip_longest(*by_culture.values())
+    return [item for turn in rounds for item in turn if item is not None]

