@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, ValidationError, model_validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -118,7 +118,8 @@ class DataError(CultureCareError):
 class Record(BaseModel):
     """Base of every record in the project: unknown fields are refused, and what was read is not changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Constants: a NaN is then refused by strict JSON, where pydantic would write it as null.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 class Span(Record):
@@ -378,17 +379,21 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         DataError: The file is missing, is not UTF-8, or a line is no strict JSON.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    try:
-                        yield number, json.loads(line, parse_constant=_refuse_constant)
-                    except ValueError as error:
-                        raise DataError(f"{path}:{number}: is not valid JSON ({error})") from error
+                    yield number, _parse_line(line, f"{path}:{number}")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _parse_line(line: bytes, where: str) -> Any:
+    try:
+        return json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise DataError(f"{where}: is not UTF-8 text ({error.reason} at byte {error.start} of the line)") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: is not valid JSON ({error})") from error
 
 
 def _refuse_constant(name: str) -> float:
@@ -431,7 +436,7 @@ class _RawPost(Record):
     url: str | None = None
     emotional_distress: tuple[_RawDistress, ...]
     cultural_signals: tuple[_RawSignal, ...]
-    demographic_info: dict[str, str | int | float | None]
+    demographic_info: dict[str, str | StrictInt | StrictFloat | None]
 
 
 class _RawResponse(Record):
@@ -577,17 +582,14 @@ def _located(phrase: str, text: str | None) -> dict[str, Any]:
 _FEMALE = {"female", "f", "w", "woman", "girl", "weiblich", "frau", "أنثى", "女", "女性", "נקבה", "महिला"}
 _MALE = {"male", "m", "man", "boy", "männlich", "mann", "ذكر", "男", "男性", "זכר", "पुरुष"}
 _OTHER_GENDER = {"trans", "transgender", "non-binary", "nonbinary", "nb", "divers", "queer", "other"}
-_DECADES = {
-    "twenties": 20,
-    "thirties": 30,
-    "forties": 40,
-    "fifties": 50,
-    "sixties": 60,
-    "seventies": 70,
-    "eighties": 80,
-    "nineties": 90,
-}
+_DECADES = ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
 _PARTS = {"early": (0, 3), "anfang": (0, 3), "mid": (4, 6), "mitte": (4, 6), "late": (7, 9), "ende": (7, 9)}
+_EXACT_AGE = re.compile(
+    r"(?P<almost>(?:almost|nearly|fast) )?(?P<age>\d{1,3})(?: ?(?:years?(?: old)?|yo|y/o|jahre(?: alt)?|歳|岁|سنة|שנים|साल))?"
+)
+_PART_OF_DECADE = re.compile(
+    rf"(?:in (?:my|his|her|their|the) )?(?P<parts>(?:(?:{'|'.join(_PARTS)})[ /-]+(?:to[ -]+)?)*)(?:(?P<number>[1-9]0)(?P<plural>'?s)?|(?P<word>{'|'.join(_DECADES)}))"
+)
 
 
 def normalise_demographics(as_written: Mapping[str, str]) -> Demographics:
@@ -607,19 +609,16 @@ def normalise_demographics(as_written: Mapping[str, str]) -> Demographics:
 
 
 def _age_range(words: str) -> tuple[int, int] | tuple[None, None]:
-    words = words.strip().lower()
+    words = " ".join(words.lower().split())
     if words in {"teen", "teenager", "teenaged"}:
         return 13, 19
-    parts = [_PARTS[word] for word in re.findall(r"[a-z]+", words) if word in _PARTS]
-    decade = next((start for name, start in _DECADES.items() if name in words), None)
-    number = re.search(r"(?<!\d)(\d{1,3})(?!\d)('?s\b)?", words)
-    if decade is None and number and (number[2] or (parts and int(number[1]) % 10 == 0)):
-        decade = int(number[1])
-    if decade is not None:
-        return decade + min((low for low, _ in parts), default=0), decade + max((high for _, high in parts), default=9)
-    if number and int(number[1]) <= 130 and len(re.findall(r"\d+", words)) == 1:
-        age = int(number[1]) - (1 if re.search(r"\b(almost|nearly|fast)\b", words) else 0)
-        return age, age
+    if (match := _PART_OF_DECADE.fullmatch(words)) and (match["parts"] or match["plural"] or match["word"]):
+        decade = int(match["number"]) if match["number"] else 20 + 10 * _DECADES.index(match["word"])
+        parts = [_PARTS[part] for part in re.findall(r"[a-z]+", match["parts"]) if part in _PARTS] or [(0, 9)]
+        return decade + min(low for low, _ in parts), decade + max(high for _, high in parts)
+    if match := _EXACT_AGE.fullmatch(words):
+        age = int(match["age"]) - bool(match["almost"])
+        return (age, age) if 0 <= age <= 130 else (None, None)
     return None, None
 
 
@@ -651,7 +650,11 @@ def dataset_revision(split: Split, release: str | os.PathLike[str] | None = None
         path = _file_of(folder, key, split)
         if split == "test" and not path.is_file():
             continue  # A folder with some of the released cultures has a revision of its own.
-        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        digest.update(path.name.encode() + hashlib.sha256(content).digest())
     return digest.hexdigest()[:16]
 
 

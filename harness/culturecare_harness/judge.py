@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -131,12 +132,15 @@ def read_grade(text: str) -> tuple[int, None] | tuple[None, str]:
         (grade, None) or (None, reason).
     """
     answer = re.sub(r"^\s*<think>.*?</think>", "", text, flags=re.DOTALL).strip()
+    if answer.startswith("<think>"):
+        return None, "the judge's answer ends before its thoughts do; raise max_tokens"
     if not answer:
         return None, "the judge's answer is empty"
     numbers = re.findall(r"[-−]?\d+(?:[.,]\d+)?", re.sub(r"(\d)\s*/\s*5\b", r"\1", answer))
     shown = repr(answer if len(answer) <= 40 else f"{answer[:40]}…")
     if len(numbers) != 1:
         return None, f"the judge's answer holds {'no number' if not numbers else 'several numbers'}: {shown}"
-    if not re.fullmatch(r"\d", numbers[0]) or not 1 <= int(numbers[0]) <= 5:
+    has_fraction = any(unicodedata.numeric(character, 0) % 1 for character in answer)  # As in "4½".
+    if has_fraction or not re.fullmatch(r"\d", numbers[0]) or not 1 <= int(numbers[0]) <= 5:
         return None, f"the judge's answer is no whole number from 1 to 5: {shown}"
     return int(numbers[0]), None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from typing import TYPE_CHECKING, Literal
 
 import culturecare
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from culturecare import DistressSpan, Instance, SignalSpan, Split, SupportSpan
 
 __all__ = ["TASKS", "LabelTask", "Question", "questions", "read_label"]
-
-_LETTERS = "ABCDEFGH"
 
 
 class LabelTask(Record):
@@ -75,7 +74,7 @@ def questions(task: LabelTask, instances: Iterable[Instance], split: Split) -> l
     The choices of the culture task are all cultures of the split, whichever were chosen, so that its difficulty stays the same.
     """
     definitions = _definitions(task, split)
-    choices, letters = tuple(definitions), tuple(_LETTERS[: len(definitions)])
+    choices, letters = tuple(definitions), tuple(string.ascii_uppercase[: len(definitions)])
     lines = [f"{choice}: {text}" if text else choice for choice, text in definitions.items()]
     options = "\n".join(f"{letter}. {line}" for letter, line in zip(letters, lines, strict=True))
     asked = []

@@ -85,7 +85,10 @@ class JudgeFile(Record):
 
     @model_validator(mode="after")
     def _fields_belong_together(self) -> JudgeFile:
-        select_rubric(self.rubric)
+        try:
+            select_rubric(self.rubric)
+        except CultureCareError as error:
+            raise ValueError(f"rubric: {error}") from error
         only = {
             "hf": {"answer_prefix", "chat", "revision", "dtype", "device"},
             "openai": {"base_url", "api_key_env", "concurrency", "timeout", "retries", "extra_body"},
