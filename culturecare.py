@@ -311,7 +311,7 @@ def select_cultures(names: str | Iterable[str] | None, split: Split) -> tuple[st
     available = released_cultures() if split == "test" else tuple(cultures())
     if isinstance(names, str):
         names = names.split(",")
-    wanted = {name.strip().lower() for name in names or ["all"]} - {""}
+    wanted = {name.strip().lower() for name in (["all"] if names is None else names)} - {""}
     if unknown := sorted(wanted - {"all", *cultures()}):
         raise DataError(f"unknown culture {unknown[0]!r}: choose from {', '.join(cultures())}, or all")
     if "all" in wanted:
@@ -362,7 +362,8 @@ def parse_record(model: type[R], fields: object, *, where: str) -> R:
             known = ", ".join(model.model_fields)
             hint = f"is not a field of this record; known here: {known}" if len(first["loc"]) == 1 else "is not a field there"
             raise DataError(f"{where}: {field}: {hint}{more}") from error
-        given = "" if first["type"] == "missing" else f", not {_shorten(first['input'])}"
+        # What is wrong with a whole record is said by its message; the record itself would be too much to show.
+        given = "" if first["type"] == "missing" or not first["loc"] else f", not {_shorten(first['input'])}"
         message = first["msg"].removeprefix("Value error, ")
         raise DataError(f"{where}: {field}: {message[:1].lower()}{message[1:]}{given}{more}") from error
 
@@ -410,7 +411,7 @@ def _grade_of_wording(value: object) -> object:
         return None
     digit, _, wording = str(value).strip().partition(" ")
     wordings = [f"{grade} {text}" for grade, text in EMPATHY_WORDINGS.items()]
-    if not digit.isdigit() or int(digit) not in EMPATHY_WORDINGS or (wording and EMPATHY_WORDINGS[int(digit)] != wording):
+    if digit not in {"1", "2", "3", "4", "5"} or (wording and EMPATHY_WORDINGS[int(digit)] != wording):
         raise ValueError(f"must be empty or one of {', '.join(wordings)}")
     return int(digit)
 
@@ -588,7 +589,8 @@ _EXACT_AGE = re.compile(
     r"(?P<almost>(?:almost|nearly|fast) )?(?P<age>\d{1,3})(?: ?(?:years?(?: old)?|yo|y/o|jahre(?: alt)?|歳|岁|سنة|שנים|साल))?"
 )
 _PART_OF_DECADE = re.compile(
-    rf"(?:in (?:my|his|her|their|the) )?(?P<parts>(?:(?:{'|'.join(_PARTS)})[ /-]+(?:to[ -]+)?)*)(?:(?P<number>[1-9]0)(?P<plural>'?s)?|(?P<word>{'|'.join(_DECADES)}))"
+    rf"(?:in (?:my|his|her|their|the) )?(?P<parts>(?:(?:{'|'.join(_PARTS)})[ /-]+(?:to[ -]+)?)*)"
+    rf"(?:(?P<number>[1-9]0)(?P<plural>'?s)?|(?P<word>{'|'.join(_DECADES)}))"
 )
 
 

@@ -296,9 +296,7 @@ def data_build(
     folders = culturecare.build(release, str(cache_dir) if cache_dir else None)
     for config, folder in folders.items():
         typer.echo(f"{config}: {folder}")
-    typer.echo(
-        'Load it with datasets.load_dataset("culturecare", CONFIG); without a network, set HF_HUB_OFFLINE=1 to spare the search.'
-    )
+    typer.echo('Load it with datasets.load_dataset("culturecare", CONFIG); without a network, set HF_HUB_OFFLINE=1 to spare the search.')
 
 
 def _settings(given: list[str] | None, option: str) -> dict[str, Any]:
@@ -359,6 +357,9 @@ def main() -> None:
         app()
     except CultureCareError as error:
         typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        typer.echo(f"error: {error.filename or 'the operating system'}: {error.strerror or error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("Stopped. The same command goes on from here.", err=True)

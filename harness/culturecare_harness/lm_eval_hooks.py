@@ -164,9 +164,8 @@ class JudgeFilter(Filter):  # type: ignore[misc]
         if docs[0]["judge"] is None:
             return [{"reply": reply, "verdicts": None} for reply in replies]
         judge, backend = _opened(docs[0]["judge"])
-        items = [
-            JudgeItem(reply_id=reply_of_doc(doc, reply).id, post=doc["post"], reply=reply) for doc, reply in zip(docs, replies, strict=True)
-        ]
+        records = [reply_of_doc(doc, reply) for doc, reply in zip(docs, replies, strict=True)]
+        items = [JudgeItem(reply_id=record.id, post=doc["post"], reply=record.text) for doc, record in zip(docs, records, strict=True)]
         verdicts = judge_replies(items, judge, backend=lambda _: backend)
         size = len(verdicts) // len(items)
         return [
@@ -187,7 +186,8 @@ def _opened(column: str) -> tuple[JudgeFile, Backend]:
 
 
 def reply_of_doc(doc: Mapping[str, Any], text: str, generation: Mapping[str, Any] | None = None) -> Reply:
-    """The reply record for the text that a model wrote to a support document."""
+    """The reply record for the text that a model wrote to a support document; half a character, as some APIs give, becomes U+FFFD."""
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return Reply(
         id=reply_id(doc["instance_id"], doc["strategy"], doc["model"], text),
         text=text,

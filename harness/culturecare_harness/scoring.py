@@ -106,7 +106,7 @@ def build_result(
         score
         for strategy in prompts
         for metric in metric_names(judge.rubric if judge else None)
-        for score in _scores(strategy, metric, {key: values[strategy, key] for key in dataset.cultures if (strategy, key) in values})
+        for score in _scores(strategy, metric, {key: values[strategy, key] for key in dataset.cultures})
     ]
     given = None if verdicts is None else [verdict for of_reply in by_reply.values() for verdict in of_reply]
     return Result(
@@ -189,7 +189,16 @@ def _scores(strategy: str, metric: str, by_culture: Mapping[str, Sequence[Mappin
         low, high = mean_of_means_interval(samples, bounds) or (None, None)
         mean = mean_of_means(samples)
         scores.append(
-            Score(strategy=strategy, culture=culture, metric=metric, mean=mean, low=low, high=high, n=count, coverage=count / size)
+            Score(
+                strategy=strategy,
+                culture=culture,
+                metric=metric,
+                mean=mean,
+                low=low,
+                high=high,
+                n=count,
+                coverage=count / size if size else 0.0,
+            )
         )
     return scores
 

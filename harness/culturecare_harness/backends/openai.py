@@ -6,17 +6,16 @@ import asyncio
 import concurrent.futures
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import openai
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from culturecare import CultureCareError
 from culturecare_harness.backends import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from openai.types.chat import ChatCompletion
 
     from culturecare_harness.judges import JudgeFile
     from culturecare_harness.rubrics import JudgePrompts
@@ -110,7 +109,8 @@ class OpenAIBackend:
                 "seed": _SEED,
             }
         try:
-            completion = await client.chat.completions.create(**request)
+            # The raw answer, since the client does not check what it builds from one.
+            response = await client.chat.completions.with_raw_response.create(**request)
         except openai.APITimeoutError:
             return Answer(failure=f"no answer within {judge.timeout:g} s")
         except openai.APIConnectionError as error:
@@ -127,38 +127,76 @@ class OpenAIBackend:
                 f"judge {judge.name!r}: {client.base_url} refused model {judge.model!r} with status {error.status_code}: "
                 f"{_one_line(error.message)}"
             ) from error
-        except openai.APIResponseValidationError:
-            return Answer(failure="the server's answer is not what the API describes")
-        except ValueError:
-            return Answer(failure="the server's answer is not JSON")
-        return self._read(completion)
+        return self._read(response.http_response.content)
 
-    def _read(self, completion: ChatCompletion) -> Answer:
-        usage = getattr(completion, "usage", None)
-        counts = {
-            "prompt_tokens": getattr(usage, "prompt_tokens", None),
-            "completion_tokens": getattr(usage, "completion_tokens", None),
-        }
-        choices = getattr(completion, "choices", None)
-        if not choices or any(choice.message is None for choice in choices):
-            return Answer(failure="the server's answer is not what the API describes", **counts)
+    def _read(self, body: bytes) -> Answer:
+        try:
+            completion = _Completion.model_validate_json(body)
+        except ValidationError as error:
+            is_json = error.errors(include_url=False)[0]["type"] != "json_invalid"
+            return Answer(failure=f"the server's answer is {'not what the API describes' if is_json else 'not JSON'}")
+        counts = {name: completion.usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
+        choices = completion.choices
         if refusal := next((choice.message.refusal for choice in choices if choice.message.refusal), None):
             return Answer(failure=f"the judge refused: {_one_line(refusal)[:200]}", **counts)
         if any(choice.finish_reason == "content_filter" for choice in choices):
             return Answer(failure="the server's content filter stopped the answer", **counts)
         if self._judge.mode != "logprob":
             return Answer(texts=tuple(choice.message.content or "" for choice in choices), **counts)
-        logprobs = choices[0].logprobs
-        if logprobs is None or not logprobs.content or not logprobs.content[0].top_logprobs:
+        positions = choices[0].logprobs.content if choices[0].logprobs else None
+        if not positions or not positions[0].top_logprobs:
             raise CultureCareError(
                 f"judge {self._judge.name!r}: the server was asked for log-probabilities and gave none for model {self._judge.model!r}; "
                 "use a server that gives them, or mode sampled or argmax"
             )
         grades = [0.0] * 5
-        for candidate in logprobs.content[0].top_logprobs:
+        for candidate in positions[0].top_logprobs:
             if (digit := candidate.token.strip()) in {"1", "2", "3", "4", "5"}:
                 grades[int(digit) - 1] += math.exp(candidate.logprob)
+        if sum(grades) > 1.0001:
+            return Answer(failure="the server's log-probabilities of the grades add up to more than certainty", **counts)
         return Answer(grades=tuple(grades), **counts)
+
+
+def _counts_or_none(usage: object) -> dict[str, int]:
+    """Keeps the token counts that are counts; a judge is not failed for its bookkeeping."""
+    counts = usage if isinstance(usage, dict) else {}
+    return {name: count for name, count in counts.items() if isinstance(count, int) and count >= 0}
+
+
+class _Wire(BaseModel):
+    """Part of a server's answer: what is read of it is checked, the rest is passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class _Candidate(_Wire):
+    token: str
+    logprob: float = Field(le=0.0001)
+
+
+class _Position(_Wire):
+    top_logprobs: list[_Candidate] = []
+
+
+class _Logprobs(_Wire):
+    content: list[_Position] | None = None
+
+
+class _Message(_Wire):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(_Wire):
+    message: _Message
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Completion(_Wire):
+    choices: list[_Choice] = Field(min_length=1)
+    usage: Annotated[dict[str, int], BeforeValidator(_counts_or_none)] = {}
 
 
 def _one_line(text: str) -> str:

@@ -46,10 +46,13 @@ class Strategy(Record):
     @property
     def hash(self) -> str:
         """Hash of everything that shapes the wording of this strategy's prompts."""
-        definitions = [culturecare.INTENSITY_DEFINITIONS, culturecare.SIGNAL_TYPE_DEFINITIONS]
-        demonyms = {key: culture.demonym for key, culture in cultures().items()}
-        headings = [_FULL_HEADING, _EXCERPT_HEADING]
-        return digest([self.model_dump(), [dict(texts) for texts in definitions], demonyms, headings])
+        templates = self.system + self.user
+        parts: list[object] = [self.version, self.system, self.user, self.principles, _FULL_HEADING, _EXCERPT_HEADING]
+        if "demonym" in templates:
+            parts.append({key: culture.demonym for key, culture in cultures().items()})
+        if "intensities" in templates or "signal_types" in templates:
+            parts += [dict(culturecare.INTENSITY_DEFINITIONS), dict(culturecare.SIGNAL_TYPE_DEFINITIONS)]
+        return digest(parts)
 
 
 @functools.cache

@@ -1,0 +1,33 @@
+"""What the tests share: the released files, where there are any, and the project-written sample."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from culturecare import RELEASE_VARIABLE, Instance, load_instances
+
+# A busy machine is no failure; `timeout` in pyproject.toml ends what hangs.
+settings.register_profile("culturecare", deadline=None)
+settings.load_profile("culturecare")
+
+BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared" / "release"
+
+
+@pytest.fixture(scope="session")
+def release() -> Path:
+    """Folder of the real released files; a test that needs them is skipped where there are none."""
+    if given := os.environ.get(RELEASE_VARIABLE):
+        return Path(given).expanduser()
+    if BESIDE_REPOSITORY.is_dir():
+        return BESIDE_REPOSITORY
+    pytest.skip(f"needs the released annotations: set {RELEASE_VARIABLE} to their folder")
+
+
+@pytest.fixture(scope="session")
+def sample() -> list[Instance]:
+    """The project-written instances of split `sample`."""
+    return load_instances("sample")
