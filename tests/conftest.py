@@ -17,6 +17,12 @@ settings.load_profile("culturecare")
 BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared" / "release"
 
 
+@pytest.fixture(autouse=True)
+def _store_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps each test's verdicts apart, and out of the user's store."""
+    monkeypatch.setenv("CULTURECARE_STORE", str(tmp_path / "verdicts.sqlite3"))
+
+
 @pytest.fixture(scope="session")
 def release() -> Path:
     """Folder of the real released files; a test that needs them is skipped where there are none."""

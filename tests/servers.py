@@ -9,6 +9,7 @@ import json
 import math
 import os
 import socket
+import sqlite3
 import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -203,6 +204,17 @@ def openai_judge(folder: Path, url: str, **fields: object) -> JudgeFile:
     }
     path.write_text(yaml.safe_dump(settings | fields), encoding="utf-8")
     return select_judge(str(path))
+
+
+def answers_on_file(store: Path) -> int:
+    """How many answers a verdict store holds, seen from outside."""
+    if not store.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
+        try:
+            return int(connection.execute("SELECT count(*) FROM answers").fetchone()[0])
+        except sqlite3.OperationalError:  # The file is there, its tables are not yet.
+            return 0
 
 
 def gguf_file() -> Path:

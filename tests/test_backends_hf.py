@@ -43,8 +43,8 @@ def judged(backend: HuggingFaceBackend, items: list[JudgeItem], *settings: str) 
 
 
 def of_cultures(sample: list[Instance], *keys: str) -> list[Instance]:
-    """The first instance of each culture."""
-    return [next(instance for instance in sample if instance.culture == key) for key in keys]
+    """The instance with the shortest post of each culture."""
+    return [min((i for i in sample if i.culture == key), key=lambda i: len(i.post_text + i.response_text)) for key in keys]
 
 
 def item_of(instance: Instance) -> JudgeItem:
@@ -86,21 +86,23 @@ def assert_same_grades(verdicts: list[Verdict], plain: list[list[float]]) -> Non
 
 
 def test_the_tree_gives_the_distributions_of_plain_full_passes(backend: HuggingFaceBackend, sample: list[Instance]) -> None:
-    chosen = of_cultures(sample, "american", "arabic", "chinese")
+    chosen = of_cultures(sample, "american", "german", "chinese")
     verdicts = judged(backend, [item_of(instance) for instance in chosen])
-    assert_same_grades(verdicts, plain_grades(text for instance in chosen for text in whole_prompts(instance)))
+    some = [text for instance in chosen for text in whole_prompts(instance)][::3]  # Each dimension once.
+    assert {verdict.dimension for verdict in verdicts[::3]} == {dimension.key for dimension in RUBRIC.dimensions}
+    assert_same_grades(verdicts[::3], plain_grades(some))
 
 
 def test_the_tree_gives_the_distributions_of_plain_full_passes_without_a_chat_template(sample: list[Instance]) -> None:
-    [chosen] = of_cultures(sample, "german")
+    [chosen] = of_cultures(sample, "american")
     verdicts = judged(open_hf("chat=false"), [item_of(chosen)], "chat=false")
-    assert_same_grades(verdicts, plain_grades(whole_prompts(chosen, chat=False)))
+    assert_same_grades(verdicts[::3], plain_grades(whole_prompts(chosen, chat=False)[::3]))
 
 
 def test_an_item_s_verdicts_do_not_depend_on_the_other_items(backend: HuggingFaceBackend, sample: list[Instance]) -> None:
-    first, second, third = (item_of(instance) for instance in of_cultures(sample, "german", "jewish", "indian"))
-    together = judged(backend, [first, second, third])
-    assert judged(backend, [third, first]) == together[14:] + together[:7]
+    first, second = (item_of(instance) for instance in of_cultures(sample, "american", "german"))
+    together = judged(backend, [first, second])
+    assert judged(backend, [second]) == together[7:]
 
 
 def test_the_restored_tokeniser_splits_numbers_into_digits(backend: HuggingFaceBackend) -> None:
@@ -134,11 +136,13 @@ def test_the_prompts_that_are_asked_are_the_chat_template_s(backend: HuggingFace
 
 
 @pytest.mark.parametrize(
-    ("settings", "answers"), [(["mode=argmax", "max_tokens=2"], 1), (["mode=sampled", "samples=3", "max_tokens=2"], 3)]
+    ("settings", "answers"),
+    [(["mode=argmax", "max_tokens=2"], 1), (["mode=sampled", "samples=3", "max_tokens=2"], 3)],
+    ids=["argmax", "sampled"],
 )
-def test_generated_answers_are_kept_word_for_word_and_read_as_grades(sample: list[Instance], settings: list[str], answers: int) -> None:
-    [chosen] = of_cultures(sample, "american")
-    verdicts = judged(open_hf(*settings), [item_of(chosen)], *settings)
+def test_generated_answers_are_kept_word_for_word_and_read_as_grades(settings: list[str], answers: int) -> None:
+    item = JudgeItem(reply_id=digest("short"), post="I feel alone since I moved.", reply="That sounds hard. I am with you.")
+    verdicts = judged(open_hf(*settings), [item], *settings)
     assert [verdict.dimension for verdict in verdicts] == [dimension.key for dimension in RUBRIC.dimensions]
     for verdict in verdicts:
         assert verdict.answers is not None

@@ -15,9 +15,11 @@ from culturecare_harness.backends import open_backend
 from culturecare_harness.judge import EMPTY_REPLY, JudgeItem, judge_replies
 from culturecare_harness.records import digest
 from culturecare_harness.rubrics import select_rubric
+from culturecare_harness.store import open_store
 from tests.servers import (
     Answer,
     ChatServer,
+    answers_on_file,
     chat,
     die,
     error,
@@ -78,14 +80,14 @@ def judged(folder: Path, script: Sequence[Answer], number: int = 1, **fields: ob
         return judge_replies(items(number), openai_judge(folder, server.url, **fields))
 
 
-def stopped(folder: Path, script: Sequence[Answer], **fields: object) -> tuple[str, list[Verdict]]:
-    """The message with which the judge stops while it judges two replies, and the verdicts that were handed over by then."""
-    kept: list[Verdict] = []
-    with ChatServer(script) as server, pytest.raises(CultureCareError) as caught:
-        judge_replies(items(2), openai_judge(folder, server.url, **fields), done=kept.extend)
+def stopped(folder: Path, script: Sequence[Answer], **fields: object) -> tuple[str, int]:
+    """The message with which the judge stops while it judges two replies, and how many answers are on file then."""
+    path = folder / "store.sqlite3"
+    with ChatServer(script) as server, open_store(path) as store, pytest.raises(CultureCareError) as caught:
+        judge_replies(items(2), openai_judge(folder, server.url, **fields), store=store)
     message = str(caught.value).replace(server.url, "ADDRESS")
     assert "\n" not in message
-    return message, kept
+    return message, answers_on_file(path)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_an_answer_with_one_whole_number_is_a_grade(tmp_path: Path, answer: Answ
         (error(400, "This model's maximum context length is 8192 tokens."), "the prompt is too long for the judge"),
         (raw('{"choices": [}'), "the server's answer is not JSON"),
         (raw('{"id": "1", "choices": [{"index": 0, "mess'), "the server's answer is not JSON"),
-        (raw("<html>busy</html>", content_type="text/html"), "the server's answer is not what the API describes"),
+        (raw("<html>busy</html>", content_type="text/html"), "the server's answer is not JSON"),
         (raw("{}"), "the server's answer is not what the API describes"),
         (raw("[]"), "the server's answer is not what the API describes"),
         (raw("null"), "the server's answer is not what the API describes"),
@@ -182,15 +184,23 @@ def test_a_failure_that_does_not_pass_is_tried_as_often_as_the_judge_says(tmp_pa
     ids=["key revoked", "forbidden", "unknown model", "bad request", "connection reset", "body cut off", "server gone"],
 )
 @pytest.mark.parametrize("half_way", [False, True], ids=["at once", "half-way"])
-def test_what_no_further_question_can_mend_stops_the_judge_and_finished_verdicts_are_kept(
+def test_what_no_further_question_can_mend_stops_the_judge_and_what_was_answered_is_kept(
     tmp_path: Path, broken: Answer, said: str, *, half_way: bool
 ) -> None:
     message, kept = stopped(tmp_path, [chat("4")] * (9 if half_way else 0) + [broken])
     assert message.startswith("judge 'local': ")
     assert said in message
-    assert [(verdict.reply_id, verdict.dimension, verdict.score) for verdict in kept] == (
-        [(items(1)[0].reply_id, key, 4) for key in DIMENSIONS] if half_way else []
-    )
+    assert kept == (9 if half_way else 0)
+
+
+def test_after_a_stop_the_same_call_asks_for_what_is_left(tmp_path: Path) -> None:
+    with ChatServer([chat("4")] * 9 + [error(401), chat("5")]) as server, open_store(tmp_path / "store.sqlite3") as store:
+        judge = openai_judge(tmp_path, server.url)
+        with pytest.raises(CultureCareError, match="status 401"):
+            judge_replies(items(2), judge, store=store)
+        verdicts = judge_replies(items(2), judge, store=store)
+    assert [verdict.score for verdict in verdicts] == [4] * 9 + [5] * 5
+    assert len(server.requests) == 14 + 1
 
 
 def test_the_server_s_own_words_stand_in_the_message(tmp_path: Path) -> None:
@@ -203,7 +213,7 @@ def test_log_probabilities_that_are_silently_left_out_stop_the_judge(tmp_path: P
     message, kept = stopped(tmp_path, [*[FOUR] * 8, chat("4", logprobs=logprobs)], mode="logprob")
     assert "was asked for log-probabilities and gave none for model 'scripted'" in message
     assert "mode sampled or argmax" in message
-    assert [verdict.reply_id for verdict in kept] == [items(1)[0].reply_id] * 7
+    assert kept == 8
 
 
 @pytest.mark.parametrize(
@@ -218,7 +228,8 @@ def test_log_probabilities_that_are_silently_left_out_stop_the_judge(tmp_path: P
 )
 def test_log_probabilities_that_cannot_be_read_are_null_with_a_reason(tmp_path: Path, logprobs: object) -> None:
     verdicts = judged(tmp_path, [chat("4", logprobs=logprobs)], mode="logprob")
-    assert {(verdict.score, verdict.reason) for verdict in verdicts} == {(None, "the server's answer is not what the API describes")}
+    assert {verdict.score for verdict in verdicts} == {None}
+    assert all(verdict.reason and verdict.reason.startswith("the server's ") for verdict in verdicts)
 
 
 @pytest.mark.parametrize("usage", ["null", "4", '{"prompt_tokens": null}', '{"prompt_tokens": "many"}', '{"prompt_tokens": -1}'])
@@ -320,6 +331,21 @@ def test_the_mean_of_the_samples_is_over_those_that_are_grades(tmp_path: Path) -
     assert verdict.score == 4
     assert verdict.distribution == (0, 0, 0.5, 0, 0.5)
     assert verdict.answers == ("3", "5", "four")
+
+
+def test_a_server_that_gives_one_answer_at_a_time_is_asked_for_the_others(tmp_path: Path) -> None:
+    with ChatServer([chat("3"), chat("5"), chat("4")]) as server:
+        [verdict, *_] = judge_replies(items(1), openai_judge(tmp_path, server.url, mode="sampled", samples=3))
+    assert verdict.answers == ("3", "5", "4")
+    assert verdict.score == pytest.approx(4)
+
+
+def test_answers_that_are_asked_for_one_at_a_time_are_drawn_anew(tmp_path: Path) -> None:
+    """A server that honours the seed would give one and the same answer again."""
+    with ChatServer([chat("3"), chat("5"), chat("4")]) as server:
+        judge_replies(items(1), openai_judge(tmp_path, server.url, mode="sampled", samples=3))
+    assert [request["n"] for request in server.requests[:3]] == [3, 2, 1]
+    assert len({request["seed"] for request in server.requests[:3]}) == 3
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from culturecare import CultureCareError
-from culturecare_harness.backends import Answer
-from culturecare_harness.judge import EMPTY_REPLY, JudgeItem, judge_replies, read_grade
+from culturecare_harness.backends import Answer, Request
+from culturecare_harness.judge import EMPTY_REPLY, JudgeItem, judge_replies, judge_stream, read_grade
 from culturecare_harness.judges import JudgeFile
 from culturecare_harness.records import digest
 from culturecare_harness.rubrics import select_rubric
+from culturecare_harness.store import VerdictStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from culturecare_harness.records import Mode, Verdict
     from culturecare_harness.rubrics import JudgePrompts
@@ -35,14 +37,16 @@ class TestBackend:
     def __init__(self, answers: Callable[[JudgePrompts], Sequence[Answer]], order: Sequence[int] | None = None) -> None:
         self.answers, self.order, self.asked = answers, order, list[str]()
 
-    def answer(self, items: Sequence[JudgePrompts], done: Callable[[int, list[Answer]], None]) -> None:
-        self.asked = [prompts.item for prompts in items]
-        for index in self.order or range(len(items)):
-            done(index, list(self.answers(items[index])))
+    def answer(self, requests: Sequence[Request], done: Callable[[int, int, Answer], None]) -> None:
+        self.asked += [request.prompts.item for request in requests]
+        for position in self.order or range(len(requests)):
+            for number, answer in enumerate(self.answers(requests[position].prompts)):
+                done(position, number, answer)
 
 
-def judge_in(mode: Mode) -> JudgeFile:
-    return JudgeFile(name="test", summary="", backend="openai", model="none", mode=mode)
+def judge_in(mode: Mode, samples: int = 1) -> JudgeFile:
+    drawn = {"samples": samples} if mode == "sampled" else {}
+    return JudgeFile(name="test", summary="", backend="openai", model="none", mode=mode, **drawn)
 
 
 def item(text: str) -> JudgeItem:
@@ -51,7 +55,7 @@ def item(text: str) -> JudgeItem:
 
 def first_verdict(answer: Answer, judge: JudgeFile = LOGPROB) -> Verdict:
     """The verdict on the first dimension, all dimensions being answered alike."""
-    verdicts = judge_replies([item("a reply")], judge, lambda _: TestBackend(lambda _: [answer] * len(DIMENSIONS)))
+    verdicts = judge_replies([item("a reply")], judge, backend=lambda _: TestBackend(lambda _: [answer] * len(DIMENSIONS)))
     assert [verdict.dimension for verdict in verdicts] == DIMENSIONS
     return verdicts[0]
 
@@ -223,7 +227,7 @@ def grade_of_reply(prompts: JudgePrompts) -> list[Answer]:
 
 def test_an_empty_reply_is_not_asked_about() -> None:
     backend = TestBackend(grade_of_reply)
-    verdicts = judge_replies([item("  \n"), item("reply 3")], judge_in("argmax"), lambda _: backend)
+    verdicts = judge_replies([item("  \n"), item("reply 3")], judge_in("argmax"), backend=lambda _: backend)
     assert len(backend.asked) == 1
     assert {(verdict.score, verdict.reason) for verdict in verdicts[: len(DIMENSIONS)]} == {(None, EMPTY_REPLY)}
     assert {verdict.score for verdict in verdicts[len(DIMENSIONS) :]} == {3}
@@ -233,34 +237,124 @@ def test_no_model_is_opened_where_nothing_is_left_to_ask() -> None:
     def refuse(_: JudgeFile) -> TestBackend:
         pytest.fail("a model was opened")
 
-    assert judge_replies([], LOGPROB, refuse) == []
-    assert len(judge_replies([item("")], LOGPROB, refuse)) == len(DIMENSIONS)
+    assert judge_replies([], LOGPROB, backend=refuse) == []
+    assert len(judge_replies([item("")], LOGPROB, backend=refuse)) == len(DIMENSIONS)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2), (3, 2, 1, 0)])
 def test_verdicts_keep_the_order_of_the_items_in_whatever_order_they_came(order: tuple[int, ...]) -> None:
     items = [item(f"reply {grade}") for grade in (2, 5, 1, 4)]
-    came: list[float | None] = []
     backend = TestBackend(grade_of_reply, order)
-    verdicts = judge_replies(items, judge_in("argmax"), lambda _: backend, lambda of_item: came.append(of_item[0].score))
+    verdicts = judge_replies(items, judge_in("argmax"), backend=lambda _: backend)
     assert [verdict.score for verdict in verdicts[:: len(DIMENSIONS)]] == [2, 5, 1, 4]
     assert [verdict.reply_id for verdict in verdicts[:: len(DIMENSIONS)]] == [asked.reply_id for asked in items]
     assert [verdict.dimension for verdict in verdicts] == DIMENSIONS * 4
-    assert came == [[2, 5, 1, 4][position] for position in order]
 
 
-def test_what_was_judged_before_a_judge_gave_up_was_handed_over() -> None:
+def test_what_was_answered_before_a_judge_gave_up_is_kept_and_not_asked_again(tmp_path: Path) -> None:
     def stop_at_two(prompts: JudgePrompts) -> list[Answer]:
         if "reply 2" in prompts.item:
             raise CultureCareError("no server at http://localhost:9/v1")
         return grade_of_reply(prompts)
 
-    handed: list[Verdict] = []
+    items = [item("reply 1"), item("reply 2")]
+    store = VerdictStore(tmp_path / "store.sqlite3")
     with pytest.raises(CultureCareError, match="no server"):
-        judge_replies([item("reply 1"), item("reply 2")], judge_in("argmax"), lambda _: TestBackend(stop_at_two), handed.extend)
-    assert [verdict.score for verdict in handed] == [1] * len(DIMENSIONS)
+        judge_replies(items, judge_in("argmax"), store=store, backend=lambda _: TestBackend(stop_at_two))
+    backend = TestBackend(grade_of_reply)
+    verdicts = judge_replies(items, judge_in("argmax"), store=store, backend=lambda _: backend)
+    assert [verdict.score for verdict in verdicts] == [1] * len(DIMENSIONS) + [2] * len(DIMENSIONS)
+    assert len(backend.asked) == 1
 
 
 def test_a_back_end_that_leaves_an_item_out_is_not_believed() -> None:
-    with pytest.raises(CultureCareError, match="answered for 1 of 2 replies"):
-        judge_replies([item("reply 1"), item("reply 2")], judge_in("argmax"), lambda _: TestBackend(grade_of_reply, [1]))
+    with pytest.raises(CultureCareError, match="left a question unanswered"):
+        judge_replies([item("reply 1"), item("reply 2")], judge_in("argmax"), backend=lambda _: TestBackend(grade_of_reply, [1]))
+
+
+# --- The store -------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_store_answers_opens_no_model(tmp_path: Path) -> None:
+    def refuse(_: JudgeFile) -> TestBackend:
+        pytest.fail("a model was opened")
+
+    items = [item("reply 1"), item("reply 4")]
+    store = VerdictStore(tmp_path / "store.sqlite3")
+    first = judge_replies(items, judge_in("argmax"), store=store, backend=lambda _: TestBackend(grade_of_reply))
+    store.close()
+    again = judge_replies(items, judge_in("argmax"), store=VerdictStore(tmp_path / "store.sqlite3"), backend=refuse)
+    assert again == first
+
+
+def test_equal_questions_are_asked_once() -> None:
+    backend = TestBackend(grade_of_reply)
+    twins = [item("reply 3"), JudgeItem(reply_id=digest("another model's"), post="the post", reply="reply 3")]
+    verdicts = judge_replies(twins, judge_in("argmax"), backend=lambda _: backend)
+    assert len(backend.asked) == 1
+    assert [verdict.reply_id for verdict in verdicts[:: len(DIMENSIONS)]] == [twin.reply_id for twin in twins]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "another"}, {"base_url": "http://localhost:1/v1"}, {"mode": "logprob"}, {"max_tokens": 99}, {"extra_body": {"top_k": 1}}],
+)
+def test_another_judge_is_not_answered_from_the_store(change: dict[str, object]) -> None:
+    store, backend = VerdictStore(None), TestBackend(grade_of_reply)
+    fields = {"name": "test", "summary": "", "backend": "openai", "model": "none", "mode": "argmax"}
+    for judge in (fields, fields | change):
+        judge_replies([item("reply 1")], JudgeFile.model_validate(judge), store=store, backend=lambda _: backend)
+    assert len(backend.asked) == 2
+
+
+@pytest.mark.parametrize("change", [{"concurrency": 3}, {"timeout": 1.0}, {"api_key_env": None}, {"name": "other"}, {"summary": "other"}])
+def test_what_moves_no_grade_is_answered_from_the_store(change: dict[str, object]) -> None:
+    store, backend = VerdictStore(None), TestBackend(grade_of_reply)
+    fields = {"name": "test", "summary": "", "backend": "openai", "model": "none", "mode": "argmax"}
+    for judge in (fields, fields | change):
+        judge_replies([item("reply 1")], JudgeFile.model_validate(judge), store=store, backend=lambda _: backend)
+    assert len(backend.asked) == 1
+
+
+def test_failures_are_asked_again_on_request_alone() -> None:
+    store = VerdictStore(None)
+    broken = TestBackend(lambda prompts: [Answer(failure="the server said 500")] * len(prompts.questions))
+    mended = TestBackend(grade_of_reply)
+    failed = judge_replies([item("reply 2")], judge_in("argmax"), store=store, backend=lambda _: broken)
+    assert judge_replies([item("reply 2")], judge_in("argmax"), store=store, backend=lambda _: mended) == failed
+    retried = judge_replies([item("reply 2")], judge_in("argmax"), store=store, backend=lambda _: mended, retry_failed=True)
+    assert [verdict.score for verdict in retried] == [2] * len(DIMENSIONS)
+    assert judge_replies([item("reply 2")], judge_in("argmax"), store=store, backend=lambda _: mended, retry_failed=True) == retried
+    assert len(mended.asked) == 1
+
+
+class CountingBackend:
+    """Answers each sample by its number, and remembers which numbers were asked for."""
+
+    def __init__(self) -> None:
+        self.samples: list[tuple[int, ...]] = []
+
+    def answer(self, requests: Sequence[Request], done: Callable[[int, int, Answer], None]) -> None:
+        for position, request in enumerate(requests):
+            self.samples += request.samples
+            for number, samples in enumerate(request.samples):
+                done(
+                    position, number, Answer(texts=tuple(str(sample % 5 + 1) for sample in samples), prompt_tokens=10, completion_tokens=1)
+                )
+
+
+def test_more_samples_ask_for_those_that_are_missing() -> None:
+    store, backend = VerdictStore(None), CountingBackend()
+    for samples, mean in ((2, 1.5), (5, 3.0)):
+        verdicts = judge_replies([item("reply 1")], judge_in("sampled", samples), store=store, backend=lambda _: backend)
+        assert verdicts[0].score == pytest.approx(mean)
+    assert set(backend.samples) == {(0, 1), (2, 3, 4)}
+
+
+def test_many_replies_are_judged_in_blocks_and_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("culturecare_harness.judge._BLOCK", 3)
+    advances: list[int] = []
+    items = [item(f"reply {place % 5 + 1} number {place}") for place in range(10)]
+    stream = judge_stream(iter(items), judge_in("argmax"), backend=lambda _: TestBackend(grade_of_reply), advance=advances.append)
+    assert [of_item[0].score for of_item in stream] == [place % 5 + 1 for place in range(10)]
+    assert sum(advances) == 10 * len(DIMENSIONS)

@@ -49,7 +49,7 @@ def test_every_other_block_of_readme_runs_in_its_order(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_demo_shows_every_culture_with_full_coverage(tmp_path: Path) -> None:
-    command = [BIN / "culturecare", "demo", "--out", str(tmp_path / "demo")]
+    command = [str(BIN / "culturecare"), "demo", "--out", str(tmp_path / "demo")]
     ran = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
     for name in ("American", "Arabic", "Chinese", "German", "Indian", "Japanese", "Jewish", "no measure of a reply's quality"):

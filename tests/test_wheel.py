@@ -37,7 +37,9 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_core_install_is_light(clean: Path) -> None:
     listed = run(clean / "python", "-m", "pip", "list", cwd=clean).lower()
     assert "culturecare" in listed
-    assert not {"torch", "transformers", "peft", "openai", "ray", "gradio"} & {line.split()[0] for line in listed.splitlines() if line.strip()}
+    assert not {"torch", "transformers", "peft", "openai", "ray", "gradio"} & {
+        line.split()[0] for line in listed.splitlines() if line.strip()
+    }
 
 
 def test_the_dataset_builds_and_loads(clean: Path, tmp_path: Path) -> None:

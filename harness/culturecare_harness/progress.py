@@ -3,37 +3,53 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from rich.console import Console
 
-__all__ = ["progress"]
+__all__ = ["Progress", "terminal_progress"]
+
+
+class Progress(Protocol):
+    """Who is told how a stage gets on."""
+
+    def say(self, sentence: str) -> None:
+        """Takes a sentence about what begins."""
+
+    def advance(self, finished: int, total: int) -> None:
+        """Takes how many verdicts of how many are there."""
+
+
+class _TerminalProgress:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Bar(
+            TextColumn("Verdicts"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=console
+        )
+        self._task = self._bar.add_task("Verdicts", total=None, visible=False)
+
+    def say(self, sentence: str) -> None:
+        self._console.print(sentence, highlight=False, markup=False)
+
+    def advance(self, finished: int, total: int) -> None:
+        self._bar.start()  # Does nothing once it runs; the bar appears with the first verdict.
+        self._bar.update(self._task, completed=finished, total=total, visible=True)
+
+    def stop(self) -> None:
+        self._bar.stop()
 
 
 @contextlib.contextmanager
-def progress(console: Console) -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
-    """Yields `say(sentence)` and `advance(finished, total)`; the bar appears with the first advance."""
-    columns = (TextColumn("Judged"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=console)
-    task = None
-
-    def say(sentence: str) -> None:
-        console.print(sentence, highlight=False, markup=False)
-
-    def advance(finished: int, total: int) -> None:
-        nonlocal task
-        if task is None:
-            task = bar.add_task("Judged", total=total)
-            bar.start()
-        bar.update(task, completed=finished, total=total)
-
+def terminal_progress(console: Console) -> Iterator[Progress]:
+    """Yields a `Progress` that writes to `console`, and takes its bar away at the end."""
+    progress = _TerminalProgress(console)
     try:
-        yield say, advance
+        yield progress
     finally:
-        if task is not None:
-            bar.stop()
+        progress.stop()

@@ -226,10 +226,10 @@ class Result(Record):
     versions: dict[str, str]
 
 
-def digest(value: object) -> str:
-    """16 hex digits of SHA-256 over `value` as canonical JSON (sorted keys, no NaN)."""
+def digest(value: object, size: int = 16) -> str:
+    """The first `size` hex digits of SHA-256 over `value` as canonical JSON (sorted keys, no NaN)."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode()).hexdigest()[:size]
 
 
 def reply_id(instance_id: str, strategy: str, model: str, text: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import culturecare
 from culturecare import CultureCareError, DataError, Record
+from culturecare_harness.backends import check_backend
 from culturecare_harness.dataset import Selection, select_instances
 from culturecare_harness.generate import Generation, ModelChoice, generate_replies
 from culturecare_harness.judge import JudgeItem, judge_replies
@@ -15,8 +17,6 @@ from culturecare_harness.records import (
     Model,
     Reply,
     Result,
-    Verdict,
-    append_records,
     digest,
     read_records,
     write_json,
@@ -24,18 +24,31 @@ from culturecare_harness.records import (
 )
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.scoring import build_result
+from culturecare_harness.store import open_store
 from culturecare_harness.strategies import select_strategies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
 
     from culturecare_harness.judges import JudgeFile
+    from culturecare_harness.progress import Progress
 
-__all__ = ["MANIFEST", "REPLIES", "Manifest", "evaluate", "judge_and_score", "judge_run", "manifest_of"]
+__all__ = ["MANIFEST", "REPLIES", "Manifest", "Storing", "evaluate", "judge_and_score", "judge_run", "manifest_of"]
 
 MANIFEST = "run.json"
 REPLIES = "replies.jsonl"
+
+
+class Storing(Record):
+    """How the verdict store is used.
+
+    Attributes:
+        path: Its file, null for `default_store_path()`.
+        retry_failed: Whether verdicts without a score are asked for again.
+    """
+
+    path: Path | None = None
+    retry_failed: bool = False
 
 
 class Manifest(Record):
@@ -83,8 +96,8 @@ def evaluate(
     generation: Generation,
     judge: JudgeFile | None,
     folder: Path,
-    say: Callable[[str], None],
-    advance: Callable[[int, int], None],
+    progress: Progress,
+    storing: Storing,
 ) -> tuple[Result, Path]:
     """Generates, judges and scores; whatever the folder holds of the same run already is used.
 
@@ -95,8 +108,8 @@ def evaluate(
         generation: Generation settings.
         judge: Who judges; null to generate alone.
         folder: The run's folder, made where it is not there.
-        say: Told in a sentence what goes on.
-        advance: Told how many replies of how many are judged.
+        progress: Told how it gets on.
+        storing: Where answers are kept.
 
     Returns:
         The result, and the file that holds it.
@@ -105,15 +118,23 @@ def evaluate(
         CultureCareError: Something that was asked for is not there, or the folder holds another run.
     """
     manifest = manifest_of(choice, strategies, selection, generation)
-    select_instances(selection)  # What is wrong with the data is said before a model is loaded.
-    _claim(folder, manifest)
-    replies = generate_replies(choice, select_strategies(manifest.strategies), selection, generation, folder / REPLIES, say)
-    return judge_and_score(replies, _posts(selection), judge, manifest.model, folder, say, advance, _run_notes(manifest))
+    # What can be known to be wrong is said before a model is loaded, and before anything is written.
+    select_instances(selection)
+    if judge is not None:
+        check_backend(judge)
+    _check_folder(folder)
+    claimed = _is_claimed(folder, manifest)
+
+    def begin() -> None:
+        if not claimed:
+            write_json(folder / MANIFEST, manifest)
+
+    strategies_chosen = select_strategies(manifest.strategies)
+    replies = generate_replies(choice, strategies_chosen, selection, generation, folder / REPLIES, begin, progress.say)
+    return judge_and_score(replies, _posts(selection), judge, manifest.model, folder, progress, storing, _run_notes(manifest))
 
 
-def judge_run(
-    folder: Path, release: str | None, judge: JudgeFile, say: Callable[[str], None], advance: Callable[[int, int], None]
-) -> tuple[Result, Path]:
+def judge_run(folder: Path, release: Path | None, judge: JudgeFile, progress: Progress, storing: Storing) -> tuple[Result, Path]:
     """Judges the replies of a finished run, by the same or another judge.
 
     Raises:
@@ -139,7 +160,7 @@ def judge_run(
         raise CultureCareError(f"{folder}: holds {len(replies)} of {expected} replies; finish the run with `culturecare eval` first")
     order = {name: index for index, name in enumerate(manifest.strategies)}
     replies.sort(key=lambda reply: order[reply.strategy])
-    return judge_and_score(replies, _posts(selection), judge, manifest.model, folder, say, advance, _run_notes(manifest))
+    return judge_and_score(replies, _posts(selection), judge, manifest.model, folder, progress, storing, _run_notes(manifest))
 
 
 def judge_and_score(
@@ -148,11 +169,11 @@ def judge_and_score(
     judge: JudgeFile | None,
     model: Model,
     folder: Path,
-    say: Callable[[str], None],
-    advance: Callable[[int, int], None],
+    progress: Progress,
+    storing: Storing,
     notes: Sequence[str] = (),
 ) -> tuple[Result, Path]:
-    """Judges replies, keeping each verdict in the folder as it comes, and writes the result.
+    """Judges replies, and writes verdicts and result into the folder. Each verdict is kept in the store as soon as it is there.
 
     Args:
         replies: What to judge.
@@ -160,43 +181,36 @@ def judge_and_score(
         judge: Who judges; null to describe the replies alone.
         model: Who replied.
         folder: Where verdicts and result are kept, in files named after the judge, so that several judges stand side by side.
-        say: Told in a sentence what goes on.
-        advance: Told how many replies of how many are judged.
+        progress: Told how it gets on.
+        storing: Where answers are kept.
         notes: Sentences to be read with the numbers.
 
     Returns:
         The result, and the file that holds it.
 
     Raises:
-        CultureCareError: The judge cannot go on; the verdicts that it gave by then are kept and used when it is asked again.
+        CultureCareError: The judge cannot go on; the answers that it gave by then are kept and used when it is asked again.
     """
+    _check_folder(folder)
     if judge is None:
         result = build_result(replies, None, None, model, notes=notes)
         path = folder / "no-judge.result.json"
         write_json(path, result)
         return result, path
     stem = f"{judge.name}-{judge.judge.settings_hash[:6]}{judge.judge.prompt_hash[:6]}"
-    verdicts_path = folder / f"{stem}.verdicts.jsonl"
-    kept: dict[str, dict[str, Verdict]] = {}
-    if verdicts_path.exists():
-        for verdict in read_records(verdicts_path, Verdict, tolerate_torn_end=True):
-            kept.setdefault(verdict.reply_id, {})[verdict.dimension] = verdict
-    dimensions = select_rubric(judge.rubric).dimensions
-    left = [reply for reply in replies if len(kept.get(reply.id, {})) < len(dimensions)]
-    finished = len(replies) - len(left)
-    say(f"Judging {len(left)} replies by {judge.name} ({judge.mode})." + (f" {finished} are judged already." if finished else ""))
-    advance(finished, len(replies))
+    size = len(select_rubric(judge.rubric).dimensions)
+    finished, total = 0, len(replies) * size
+    progress.say(f"Judging {len(replies)} replies by {judge.name} ({judge.mode}).")
 
-    def keep(of_item: list[Verdict]) -> None:
+    def count(number: int) -> None:
         nonlocal finished
-        append_records(verdicts_path, of_item)
-        kept[of_item[0].reply_id] = {verdict.dimension: verdict for verdict in of_item}
-        finished += 1
-        advance(finished, len(replies))
+        finished += number
+        progress.advance(finished, total)
 
-    judge_replies([JudgeItem(reply_id=reply.id, post=posts[reply.instance_id], reply=reply.text) for reply in left], judge, done=keep)
-    verdicts = [kept[reply.id][dimension.key] for reply in replies for dimension in dimensions]
-    write_records(verdicts_path, verdicts)  # In the order of the replies, whichever came first.
+    items = [JudgeItem(reply_id=reply.id, post=posts[reply.instance_id], reply=reply.text) for reply in replies]
+    with open_store(storing.path) as store:
+        verdicts = judge_replies(items, judge, store=store, advance=count, retry_failed=storing.retry_failed)
+    write_records(folder / f"{stem}.verdicts.jsonl", verdicts)
     result = build_result(replies, verdicts, judge, model, notes=notes)
     path = folder / f"{stem}.result.json"
     write_json(path, result)
@@ -213,18 +227,23 @@ def _run_notes(manifest: Manifest) -> list[str]:
     return [f"A trial: at most {manifest.per_culture} instances of each culture."]
 
 
-def _claim(folder: Path, manifest: Manifest) -> None:
-    """Makes the folder this run's, or finds that it is already."""
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise CultureCareError(f"{folder}: is a file, but --out must name a folder")
+
+
+def _is_claimed(folder: Path, manifest: Manifest) -> bool:
+    """Whether the folder is this run's already; a folder of another run is refused."""
     path = folder / MANIFEST
     if path.exists():
         there = culturecare.parse_record(Manifest, _read_json(path), where=str(path))
         if there != manifest:
             differing = [field for field in Manifest.model_fields if getattr(there, field) != getattr(manifest, field)]
             raise CultureCareError(f"{folder}: holds another run (its {', '.join(differing)} differ); choose another folder with --out")
-        return
+        return True
     if (folder / REPLIES).exists():
         raise CultureCareError(f"{folder}: holds replies but no {MANIFEST}; choose another folder with --out")
-    write_json(path, manifest)
+    return False
 
 
 def _read_json(path: Path) -> Any:

@@ -7,6 +7,7 @@ from culturecare_harness.judge import JudgeItem, judge_replies
 from culturecare_harness.judges import select_judge
 from culturecare_harness.records import reply_id
 from culturecare_harness.scoring import summarise
+from culturecare_harness.store import open_store
 
 _DESCRIPTION = """
 Grades replies to posts by people in distress on seven dimensions of emotional support, cultural sensitivity and quality, each from
@@ -59,7 +60,8 @@ class LLMJudge(evaluate.Metric):
             JudgeItem(reply_id=reply_id(f"item-{position}", "", "", text), post=post, reply=text)
             for position, (text, post) in enumerate(zip(predictions, references, strict=True))
         ]
-        verdicts = judge_replies(items, chosen)
+        with open_store() as store:
+            verdicts = judge_replies(items, chosen, store=store)
         size = len(verdicts) // len(items)
         by_reply = [verdicts[start : start + size] for start in range(0, len(verdicts), size)]
         return {

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 from typing import TYPE_CHECKING, Protocol
 
 from culturecare import CultureCareError, Record
+from culturecare_harness.rubrics import JudgePrompts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from culturecare_harness.judges import JudgeFile
-    from culturecare_harness.rubrics import JudgePrompts
 
-__all__ = ["Answer", "Backend", "open_backend"]
+__all__ = ["Answer", "Backend", "Request", "check_backend", "open_backend"]
 
 
 class Answer(Record):
@@ -33,19 +35,47 @@ class Answer(Record):
     completion_tokens: int | None = None
 
 
+class Request(Record):
+    """What is to be asked about one reply.
+
+    Attributes:
+        prompts: The prompts; of the rubric's questions those that are to be asked.
+        samples: For each question the numbers of the answers to draw; the single number 0 in modes `logprob` and `argmax`.
+        keys: For each question its key in the store.
+    """
+
+    prompts: JudgePrompts
+    samples: tuple[tuple[int, ...], ...]
+    keys: tuple[str, ...]
+
+
 class Backend(Protocol):
     """A judge's model, ready to answer."""
 
-    def answer(self, items: Sequence[JudgePrompts], done: Callable[[int, list[Answer]], None]) -> None:
-        """Answers every question of every item.
+    def answer(self, requests: Sequence[Request], done: Callable[[int, int, Answer], None]) -> None:
+        """Answers every question of every request.
 
         Args:
-            items: Prompts about one reply each.
-            done: Called once for each item, in any order, with its position and one answer a question.
+            requests: What to ask.
+            done: Called once for each question as soon as it is answered, in any order, with the position of its request, its own in the
+                request, and the answer, which has a text for each sample or none at all.
 
         Raises:
             CultureCareError: No further question can be answered (no key, no such model, no server, no log-probabilities).
         """
+
+
+def check_backend(judge: JudgeFile) -> None:
+    """Finds out what is missing for a judge without loading a model or calling a server.
+
+    Raises:
+        CultureCareError: The extra that the back end needs is not installed, or there is no key.
+    """
+    with _missing_modules_named(judge):
+        if judge.backend == "openai":
+            open_backend(judge)
+        elif missing := next((name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None), None):
+            raise ModuleNotFoundError(name=missing)
 
 
 def open_backend(judge: JudgeFile) -> Backend:
@@ -54,7 +84,7 @@ def open_backend(judge: JudgeFile) -> Backend:
     Raises:
         CultureCareError: The extra that the back end needs is not installed, or the model or key is not there.
     """
-    try:
+    with _missing_modules_named(judge):
         if judge.backend == "hf":
             from culturecare_harness.backends.hf import HuggingFaceBackend
 
@@ -62,6 +92,12 @@ def open_backend(judge: JudgeFile) -> Backend:
         from culturecare_harness.backends.openai import OpenAIBackend
 
         return OpenAIBackend(judge)
+
+
+@contextlib.contextmanager
+def _missing_modules_named(judge: JudgeFile) -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         extra = {"hf": "hf", "openai": "api"}[judge.backend]
         raise CultureCareError(

@@ -7,7 +7,6 @@ ids, so that a branch holds just the tokens that the whole prompt would have.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 from culturecare import CultureCareError
@@ -17,6 +16,7 @@ from culturecare_harness.rubrics import select_rubric
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from culturecare_harness.backends import Request
     from culturecare_harness.judges import JudgeFile
     from culturecare_harness.rubrics import JudgePrompts
 
@@ -73,59 +73,85 @@ class HuggingFaceBackend:
             cache = self._model(self._tensor([shared]), use_cache=True, logits_to_keep=1).past_key_values
         return shared, cache
 
-    def answer(self, items: Sequence[JudgePrompts], done: Callable[[int, list[Answer]], None]) -> None:
-        """Answers item after item; an item's answers do not depend on the others. See `Backend.answer`."""
+    def answer(self, requests: Sequence[Request], done: Callable[[int, int, Answer], None]) -> None:
+        """Answers request after request; what is answered to one does not depend on the others. See `Backend.answer`."""
+        limit = getattr(self._model.config, "max_position_embeddings", None)
         with self._torch.inference_mode():
-            for position, item in enumerate(items):
-                prompts = self._token_ids(item)
-                if (limit := getattr(self._model.config, "max_position_embeddings", None)) and max(map(len, prompts)) >= limit:
+            for position, request in enumerate(requests):
+                prompts = self._token_ids(request.prompts)
+                if limit and max(map(len, prompts)) >= limit:
                     failure = f"the prompt has {max(map(len, prompts))} tokens, but the judge reads {limit}"
-                    done(position, [Answer(failure=failure, prompt_tokens=len(prompt)) for prompt in prompts])
+                    answers = [Answer(failure=failure, prompt_tokens=len(prompt)) for prompt in prompts]
                 elif self._judge.mode == "logprob":
-                    done(position, self._read_grades(prompts))
+                    answers = self._read_grades(prompts)
                 else:
-                    done(position, [self._generate(prompt) for prompt in prompts])
+                    answers = [self._generate(prompt, samples) for prompt, samples in zip(prompts, request.samples, strict=True)]
+                for number, answer in enumerate(answers):
+                    done(position, number, answer)
 
     def _read_grades(self, prompts: list[list[int]]) -> list[Answer]:
-        shared = _common_prefix(prompts)
-        # At least one token of each prompt must be left for its branch.
-        shared = shared[: min(len(prompt) for prompt in prompts) - 1]
-        known, known_cache = self._instructions
-        if shared[: len(known)] != known:  # A template that moves what comes first; correct all the same.
-            known, known_cache = [], None
-        cache = copy.deepcopy(known_cache)
-        cache = self._model(self._tensor([shared[len(known) :]]), past_key_values=cache, use_cache=True, logits_to_keep=1).past_key_values
-        branches = [prompt[len(shared) :] for prompt in prompts]
-        longest = max(map(len, branches))
-        cache.batch_repeat_interleave(len(branches))
-        # Padding stands on the right, where causal attention keeps it from every token that is read.
-        padded = self._tensor([branch + [0] * (longest - len(branch)) for branch in branches])
-        logits = self._model(padded, past_key_values=cache, use_cache=True).logits
+        """Next-token probabilities of the grades for all prompts, in one pass over the tokens that they don't share.
+
+        The prompts form a tree: the instructions, known from before; what the prompts share beyond them; and a branch each. All tokens
+        of the tree lie in one row, where each sees those on its own path alone and has the position that it would have in its prompt.
+        """
+        torch = self._torch
+        known, cache = self._instructions
+        trunk = _common_prefix(prompts)[: min(len(prompt) for prompt in prompts) - 1]  # A branch holds at least one token.
+        if trunk[: len(known)] != known:  # A template that moves what comes first: the whole prompt is computed.
+            known, cache = [], None
+        branches = [prompt[len(trunk) :] for prompt in prompts]
+        stem = len(trunk) - len(known)
+        row = trunk[len(known) :] + [token for branch in branches for token in branch]
+        path = torch.zeros(len(row), dtype=torch.long)  # 0 is the trunk; a branch has a number of its own.
+        positions = torch.arange(len(known), len(known) + len(row))
+        ends = []
+        start = stem
+        for number, branch in enumerate(branches, 1):
+            path[start : start + len(branch)] = number
+            positions[start : start + len(branch)] = torch.arange(len(trunk), len(trunk) + len(branch))
+            start += len(branch)
+            ends.append(start - 1)
+        on_path = (path[None, :] == 0) | (path[None, :] == path[:, None])
+        visible = on_path & torch.ones(len(row), len(row), dtype=torch.bool).tril()
+        visible = torch.cat([torch.ones(len(row), len(known), dtype=torch.bool), visible], dim=1)
+        device, dtype = self._model.device, self._model.dtype
+        mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, torch.finfo(dtype).min)
+        logits = self._model(
+            self._tensor([row]),
+            attention_mask=mask[None, None].to(device),
+            position_ids=positions[None].to(device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=torch.tensor(ends, device=device),
+        ).logits[0]
+        if cache is not None:
+            cache.crop(-len(row))
         answers = []
-        for row, branch, prompt in zip(logits, branches, prompts, strict=True):
-            probabilities = row[len(branch) - 1].float().softmax(-1)
+        for probabilities, prompt in zip(logits.float().softmax(-1), prompts, strict=True):
             grades = tuple(float(probabilities[ids].sum()) for ids in self._grade_ids)
             answers.append(Answer(grades=grades, prompt_tokens=len(prompt), completion_tokens=0))
         return answers
 
-    def _generate(self, prompt: list[int]) -> Answer:
-        sampled = self._judge.mode == "sampled"
+    def _generate(self, prompt: list[int], samples: Sequence[int]) -> Answer:
+        settings: dict[str, Any] = {"do_sample": False}
+        if self._judge.mode == "sampled":
+            settings = {"do_sample": True, "temperature": self._judge.temperature, "top_k": 0, "top_p": 1.0}
         inputs = self._tensor([prompt])
-        # Seeded for each prompt, so that an answer does not depend on what was asked before.
-        self._torch.manual_seed(_SEED)
-        settings = (
-            {"do_sample": True, "temperature": self._judge.temperature, "top_k": 0, "top_p": 1.0} if sampled else {"do_sample": False}
-        )
-        output = self._model.generate(
-            inputs,
-            attention_mask=self._torch.ones_like(inputs),
-            max_new_tokens=self._judge.max_tokens,
-            num_return_sequences=self._judge.samples if sampled else 1,
-            pad_token_id=self._tokenizer.eos_token_id,
-            **settings,
-        )[:, len(prompt) :]
-        texts = tuple(self._tokenizer.batch_decode(output, skip_special_tokens=True))
-        return Answer(texts=texts, prompt_tokens=len(prompt), completion_tokens=int(output.numel()))
+        texts, tokens = [], 0
+        for sample in samples:
+            # Seeded by the sample's number, so that an answer depends neither on what was asked before nor on how many are drawn.
+            self._torch.manual_seed(_SEED + sample)
+            [output] = self._model.generate(
+                inputs,
+                attention_mask=self._torch.ones_like(inputs),
+                max_new_tokens=self._judge.max_tokens,
+                pad_token_id=self._tokenizer.eos_token_id,
+                **settings,
+            )[:, len(prompt) :]
+            texts.append(self._tokenizer.decode(output, skip_special_tokens=True))
+            tokens += len(output)
+        return Answer(texts=tuple(texts), prompt_tokens=len(prompt), completion_tokens=tokens)
 
     def _token_ids(self, item: JudgePrompts) -> list[list[int]]:
         """Token ids of the whole prompt of each question, the answer's prefix included."""

@@ -17,8 +17,8 @@ from culturecare_harness.backends import Answer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from culturecare_harness.backends import Request
     from culturecare_harness.judges import JudgeFile
-    from culturecare_harness.rubrics import JudgePrompts
 
 __all__ = ["OpenAIBackend"]
 
@@ -45,19 +45,18 @@ class OpenAIBackend:
                     "set it, or set api_key_env to null in the judge's file for a server that wants none"
                 )
 
-    def answer(self, items: Sequence[JudgePrompts], done: Callable[[int, list[Answer]], None]) -> None:
+    def answer(self, requests: Sequence[Request], done: Callable[[int, int, Answer], None]) -> None:
         """Answers the questions in order, `concurrency` at a time. See `Backend.answer`."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            asyncio.run(self._answer_all(items, done))
+            asyncio.run(self._answer_all(requests, done))
         else:  # Within a notebook a loop is running already, and cannot run another.
             with concurrent.futures.ThreadPoolExecutor(1) as thread:
-                thread.submit(asyncio.run, self._answer_all(items, done)).result()
+                thread.submit(asyncio.run, self._answer_all(requests, done)).result()
 
-    async def _answer_all(self, items: Sequence[JudgePrompts], done: Callable[[int, list[Answer]], None]) -> None:
-        calls = ((position, number) for position, item in enumerate(items) for number in range(len(item.questions)))
-        answers: dict[int, dict[int, Answer]] = {}
+    async def _answer_all(self, requests: Sequence[Request], done: Callable[[int, int, Answer], None]) -> None:
+        calls = ((position, number) for position, request in enumerate(requests) for number in range(len(request.keys)))
         try:
             async with (
                 openai.AsyncOpenAI(
@@ -69,7 +68,7 @@ class OpenAIBackend:
                 asyncio.TaskGroup() as group,
             ):
                 for _ in range(self._judge.concurrency):
-                    group.create_task(self._work(client, calls, items, answers, done))
+                    group.create_task(self._work(client, calls, requests, done))
         except* CultureCareError as errors:
             raise errors.exceptions[0] from errors
 
@@ -77,20 +76,25 @@ class OpenAIBackend:
         self,
         client: openai.AsyncOpenAI,
         calls: Iterator[tuple[int, int]],
-        items: Sequence[JudgePrompts],
-        answers: dict[int, dict[int, Answer]],
-        done: Callable[[int, list[Answer]], None],
+        requests: Sequence[Request],
+        done: Callable[[int, int, Answer], None],
     ) -> None:
         for position, number in calls:
-            item = items[position]
-            answer = await self._ask(client, item.system, f"{item.item}\n\n{item.questions[number]}")
-            of_item = answers.setdefault(position, {})
-            of_item[number] = answer
-            if len(of_item) == len(item.questions):
-                del answers[position]
-                done(position, [of_item[index] for index in range(len(item.questions))])
+            prompts, samples = requests[position].prompts, requests[position].samples[number]
+            user = f"{prompts.item}\n\n{prompts.questions[number]}"
+            answer = await self._ask(client, prompts.system, user, samples)
+            texts = list(answer.texts or ())
+            while answer.failure is None and answer.texts is not None and len(texts) < len(samples):
+                # A server that knows no `n` gives one answer at a time.
+                more = await self._ask(client, prompts.system, user, samples[len(texts) :])
+                if more.failure is not None:
+                    answer = more
+                    break
+                texts += more.texts or ()
+                answer = answer.model_copy(update={"texts": tuple(texts[: len(samples)]), **_added_tokens(answer, more)})
+            done(position, number, answer)
 
-    async def _ask(self, client: openai.AsyncOpenAI, system: str, user: str) -> Answer:
+    async def _ask(self, client: openai.AsyncOpenAI, system: str, user: str, samples: Sequence[int]) -> Answer:
         judge = self._judge
         request: dict[str, Any] = {
             "model": judge.model,
@@ -105,8 +109,8 @@ class OpenAIBackend:
             request |= {
                 "max_completion_tokens": judge.max_tokens,
                 "temperature": judge.temperature,
-                "n": judge.samples,
-                "seed": _SEED,
+                "n": len(samples),
+                "seed": _SEED + samples[0],
             }
         try:
             # The raw answer, since the client does not check what it builds from one.
@@ -156,6 +160,16 @@ class OpenAIBackend:
         if sum(grades) > 1.0001:
             return Answer(failure="the server's log-probabilities of the grades add up to more than certainty", **counts)
         return Answer(grades=tuple(grades), **counts)
+
+
+def _added_tokens(first: Answer, second: Answer) -> dict[str, int | None]:
+    def add(one: int | None, other: int | None) -> int | None:
+        return None if one is None or other is None else one + other
+
+    return {
+        "prompt_tokens": add(first.prompt_tokens, second.prompt_tokens),
+        "completion_tokens": add(first.completion_tokens, second.completion_tokens),
+    }
 
 
 def _counts_or_none(usage: object) -> dict[str, int]:

@@ -104,6 +104,12 @@ class JudgeFile(Record):
         return self
 
     @property
+    def store_settings(self) -> str:
+        """Hash of the settings on which a stored answer depends: the server too, since two may give one name to different models."""
+        without = {"name", "summary", "measure", "api_key_env", "device", "concurrency", "timeout", "retries", "samples", "min_digit_mass"}
+        return digest({field: value for field, value in self.model_dump().items() if field not in without})
+
+    @property
     def judge(self) -> Judge:
         """What its verdicts say of it."""
         settings = {field: value for field, value in self.model_dump().items() if field not in _SETTINGS_THAT_MOVE_NO_GRADE}
