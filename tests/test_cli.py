@@ -242,7 +242,7 @@ BAD: dict[str, tuple[Callable[[Path], Sequence[object]], str, str]] = {
     "judge setting out of range": (lambda _: [*EVAL, "--judge-set", "mode=guess"], "mode", "'argmax'"),
     "judge without its key, before the model is loaded": (lambda _: [*EVAL, "--judge", "o3-mini"], "needs an API key", "OPENAI_API_KEY"),
     "run folder of another run": (lambda given: [*EVAL, "--out", another_run(given / "run")], "run: holds another run", "--out"),
-    "run folder that is a file": (lambda given: [*EVAL, "--out", written(given / "run", "")], "run", "cannot be"),
+    "run folder that is a file": (lambda given: [*EVAL, "--out", written(given / "run", "")], "run: is a file", "--out"),
     "no judge to judge with": (
         lambda given: ["judge", samples(given / "s"), "--judge", "none"],
         "--judge: name a judge",
@@ -277,6 +277,16 @@ BAD: dict[str, tuple[Callable[[Path], Sequence[object]], str, str]] = {
     ),
     "unfinished run": (lambda given: ["judge", another_run(given / "run"), *BY], "replies.jsonl", ""),
     "no key": (lambda given: ["judge", samples(given / "s"), "--judge", "o3-mini"], "needs an API key", "OPENAI_API_KEY"),
+    "store that is a folder": (
+        lambda given: ["judge", samples(given / "s"), "--judge", judge_yaml(given / "j.yaml"), "--store", folder(given / "store")],
+        "store: the verdict store cannot be opened",
+        "--store",
+    ),
+    "store that is no store": (
+        lambda given: ["judge", samples(given / "s"), "--judge", judge_yaml(given / "j.yaml"), "--store", written(given / "x", "text")],
+        "x: the verdict store cannot be opened",
+        "--store",
+    ),
     "judge's server not there": (
         lambda given: ["judge", samples(given / "s"), "--judge", judge_yaml(given / "j.yaml")],
         "no server answers at http://127.0.0.1",

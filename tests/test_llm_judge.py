@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,9 +11,21 @@ from culturecare_harness.judge import EMPTY_REPLY
 from culturecare_harness.judges import select_judge
 from culturecare_harness.rubrics import select_rubric
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 pytestmark = pytest.mark.slow
 DIMENSIONS = [dimension.key for dimension in select_rubric("culturecare").dimensions]
 POST = "I feel alone since I moved."
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is taken from verdicts that were given before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CULTURECARE_STORE", str(tmp_path_factory.mktemp("store") / "store.sqlite3"))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lm_eval.tasks import TaskManager
 
-from culturecare import CultureCareError, cultures
+from culturecare import RELEASE_VARIABLE, CultureCareError, cultures
 from culturecare_harness.cli import app
 from culturecare_harness.lm_eval_hooks import (
     JudgeFilter,
@@ -43,6 +45,11 @@ GROUPS = {
     "culturecare": SUPPORT + CHOICE + GENERATED,
     "culturecare_chat": SUPPORT + GENERATED,
 }
+
+
+@pytest.fixture(autouse=True)
+def no_release_of_the_user_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(RELEASE_VARIABLE, raising=False)
 
 
 def load(*names: str, **metadata: object) -> dict[str, Any]:
@@ -269,7 +276,8 @@ def lm_eval(out: Path, tasks: str, model: str, model_args: str, metadata: dict[s
     command = [sys.executable, "-m", "lm_eval", "run", "--model", model, "--model_args", model_args, "--tasks", tasks]
     command += ["--include_path", str(TASKS), "--metadata", json.dumps(metadata), "--limit", str(limit), "--apply_chat_template"]
     command += ["--gen_kwargs", f"max_gen_toks={max_gen_toks}", "--log_samples", "--output_path", str(out)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "CULTURECARE_STORE": str(out / "store.sqlite3"), "HF_HUB_OFFLINE": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert run.returncode == 0, run.stderr[-3000:]
     [path] = out.rglob("results_*.json")
     results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["results"]
@@ -289,14 +297,15 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 def test_judging_in_the_run_equals_judging_what_it_saved(saved: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder, results = saved
     with pytest.raises(SystemExit) as ended:
-        app(["judge", str(folder), "--judge", "smollm2", "--out", str(tmp_path)])
+        app(["judge", str(folder), "--judge", "smollm2", "--out", str(tmp_path / "afterwards")])
     assert not ended.value.code
     [samples] = folder.rglob("samples_culturecare_support_standard_*.jsonl")
     lines = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
-    in_run = [Verdict.model_validate(verdict) for line in lines for verdict in line["filtered_resps"][0]["verdicts"]]
-    [verdicts_path] = tmp_path.glob("*.verdicts.jsonl")
+    outcomes = [ast.literal_eval(line["filtered_resps"][0]) for line in lines]  # lm-eval writes a dictionary as Python would.
+    in_run = [Verdict.model_validate(verdict) for outcome in outcomes for verdict in outcome["verdicts"]]
+    [verdicts_path] = (tmp_path / "afterwards").glob("*.verdicts.jsonl")
     assert read_records(verdicts_path, Verdict) == in_run
-    [result_path] = tmp_path.glob("*.result.json")
+    [result_path] = (tmp_path / "afterwards").glob("*.result.json")
     result = Result.model_validate_json(result_path.read_text(encoding="utf-8"))
     of_run = results["culturecare_support_standard"]
     afterwards = {score.metric: score.mean for score in result.scores if score.culture == "all" and score.mean is not None}

@@ -36,7 +36,7 @@ class ModelChoice(Record):
         backend: lm-eval's name of the model class, such as `hf`, `vllm` or `local-chat-completions`.
         arguments: Further arguments of that class.
         batch_size: Prompts at once.
-        device: Where it runs, null for lm-eval's choice.
+        device: Where it runs; null for a GPU where there is one (`hf`), or the class's choice.
     """
 
     name: str
@@ -159,9 +159,14 @@ def _load(choice: ModelChoice) -> Any:
         raise CultureCareError(
             f"unknown backend {choice.backend!r}: use a model name of lm-eval, such as hf, vllm or local-chat-completions"
         ) from error
+    device = choice.device
+    if device is None and choice.backend == "hf":  # lm-eval would take a GPU whether or not there is one.
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     key = "model" if "completions" in choice.backend else "pretrained"
     arguments = {key: resolve_model(choice.name), **choice.arguments}
-    return model_class.create_from_arg_obj(arguments, {"batch_size": choice.batch_size, "device": choice.device})
+    return model_class.create_from_arg_obj(arguments, {"batch_size": choice.batch_size, "device": device})
 
 
 def _is_chat(choice: ModelChoice, language_model: Any) -> bool:

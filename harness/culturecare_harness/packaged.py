@@ -67,12 +67,11 @@ def packaged_model() -> Path:
         raise CultureCareError(f"{folder.parent}: cannot be written ({error.strerror}); set CULTURECARE_CACHE to another folder") from error
     try:
         _convert(source, temporary)
-        if not folder.exists():
+        if not (folder / "config.json").is_file():  # Else another process was done first; what it made is the same.
+            shutil.rmtree(folder, ignore_errors=True)
             temporary.replace(folder)
-    except OSError:
-        # Another process may have finished first; what it made is the same.
-        if not (folder / "config.json").is_file():
-            raise
+    except OSError as error:
+        raise CultureCareError(f"{folder}: the converted model cannot be written ({error.strerror})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

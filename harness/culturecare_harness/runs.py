@@ -159,8 +159,11 @@ def judge_run(folder: Path, release: Path | None, judge: JudgeFile, progress: Pr
     if len(replies) != expected:
         raise CultureCareError(f"{folder}: holds {len(replies)} of {expected} replies; finish the run with `culturecare eval` first")
     order = {name: index for index, name in enumerate(manifest.strategies)}
+    posts = _posts(selection)
+    if stray := next((reply for reply in replies if reply.strategy not in order or reply.instance_id not in posts), None):
+        raise CultureCareError(f"{folder / REPLIES}: reply {stray.id} ({stray.strategy}, {stray.instance_id}) is not of this run")
     replies.sort(key=lambda reply: order[reply.strategy])
-    return judge_and_score(replies, _posts(selection), judge, manifest.model, folder, progress, storing, _run_notes(manifest))
+    return judge_and_score(replies, posts, judge, manifest.model, folder, progress, storing, _run_notes(manifest))
 
 
 def judge_and_score(

@@ -7,6 +7,7 @@ ids, so that a branch holds just the tokens that the whole prompt would have.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from culturecare import CultureCareError
@@ -138,6 +139,13 @@ class HuggingFaceBackend:
         if self._judge.mode == "sampled":
             settings = {"do_sample": True, "temperature": self._judge.temperature, "top_k": 0, "top_p": 1.0}
         inputs = self._tensor([prompt])
+        known, cache = self._instructions
+        if prompt[: len(known)] != known:
+            known, cache = [], None
+        # The prompt is computed once, for all samples; its last token is left to `generate`.
+        cache = self._model(
+            self._tensor([prompt[len(known) : -1]]), past_key_values=copy.deepcopy(cache), use_cache=True, logits_to_keep=1
+        ).past_key_values
         texts, tokens = [], 0
         for sample in samples:
             # Seeded by the sample's number, so that an answer depends neither on what was asked before nor on how many are drawn.
@@ -145,6 +153,7 @@ class HuggingFaceBackend:
             [output] = self._model.generate(
                 inputs,
                 attention_mask=self._torch.ones_like(inputs),
+                past_key_values=copy.deepcopy(cache),
                 max_new_tokens=self._judge.max_tokens,
                 pad_token_id=self._tokenizer.eos_token_id,
                 **settings,
@@ -158,7 +167,7 @@ class HuggingFaceBackend:
         judge, tokenizer = self._judge, self._tokenizer
         texts = []
         for question in item.questions:
-            user = f"{item.item}\n\n{question}"
+            user = self._plain(f"{item.item}\n\n{question}")
             if judge.chat:
                 messages = [{"role": "system", "content": item.system}, {"role": "user", "content": user}]
                 text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -168,6 +177,13 @@ class HuggingFaceBackend:
         # A chat template writes the special tokens itself.
         ids: list[list[int]] = tokenizer(texts, add_special_tokens=not judge.chat)["input_ids"]
         return ids
+
+    def _plain(self, text: str) -> str:
+        """Parts by a space what this tokeniser would read as one of its own marks, wherever a post or reply spells one."""
+        for mark in self._tokenizer.get_added_vocab():
+            if len(mark) > 2 and mark in text:
+                text = text.replace(mark, f"{mark[0]} {mark[1:]}")
+        return text
 
     def _tensor(self, ids: list[list[int]]) -> Any:
         return self._torch.tensor(ids, device=self._model.device)
