@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from culturecare import CultureCareError
+from culturecare_harness.asking import read_grade
 from culturecare_harness.backends import Answer, Request
-from culturecare_harness.judge import EMPTY_REPLY, JudgeItem, judge_replies, judge_stream, read_grade
+from culturecare_harness.judge import EMPTY_REPLY, JudgeItem, judge_replies, judge_stream
 from culturecare_harness.judges import JudgeFile
 from culturecare_harness.records import digest
 from culturecare_harness.rubrics import select_rubric
@@ -352,7 +353,7 @@ def test_more_samples_ask_for_those_that_are_missing() -> None:
 
 
 def test_many_replies_are_judged_in_blocks_and_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("culturecare_harness.judge._BLOCK", 3)
+    monkeypatch.setattr("culturecare_harness.asking._BLOCK", 3)
     advances: list[int] = []
     items = [item(f"reply {place % 5 + 1} number {place}") for place in range(10)]
     stream = judge_stream(iter(items), judge_in("argmax"), backend=lambda _: TestBackend(grade_of_reply), advance=advances.append)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from culturecare_harness.judges import JudgeFile
     from culturecare_harness.progress import Progress
-    from culturecare_harness.records import Reply, Result
+    from culturecare_harness.records import Result
     from culturecare_harness.runs import Storing
 
 __all__ = ["app", "main"]
@@ -29,6 +30,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class _RunByDefault(TyperGroup):
+    """`culturecare judge PATH` is `culturecare judge run PATH`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "-h", "--help"}:
+            args = ["run", *args]
+        return list(super().parse_args(ctx, args))
+
+
+judge_app = typer.Typer(
+    help="Judge replies that are there already, compare them, and check a judge. `judge PATH` is `judge run PATH`.",
+    no_args_is_help=True,
+    cls=_RunByDefault,
+)
+app.add_typer(judge_app, name="judge")
 data_app = typer.Typer(help="Look at, check and prepare the dataset.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
@@ -156,48 +174,132 @@ def eval(  # noqa: A001 - the command's name.
     _show(result, written)
 
 
-@app.command(
-    epilog="Examples:\n\n  culturecare judge runs/smollm2-… --judge o3-mini\n\n"
-    "  lm_eval run … --tasks culturecare_support --log_samples --output_path out; culturecare judge out --judge smollm2"
+@judge_app.command(
+    "run",
+    epilog="Examples:\n\n  culturecare judge runs/smollm2-… --judge o3-mini\n\n  culturecare judge runs/smollm2-… --jury paper\n\n"
+    "  lm_eval run … --tasks culturecare_support --log_samples --output_path out; culturecare judge out --judge smollm2",
 )
-def judge(
+def judge_run(
     path: Annotated[Path, typer.Argument(help="Folder of a run, or a file or folder of lm_eval's --log_samples.", show_default=False)],
-    judge: JudgeName,
+    judge: Annotated[str | None, typer.Option("--judge", help="Name of a judge, or a judge's YAML file.", show_default=False)] = None,
     judge_set: JudgeSettings = None,
+    jury: Annotated[
+        str | None, typer.Option("--jury", help="Name of a jury, or a jury's YAML file, in place of a judge.", show_default=False)
+    ] = None,
     store: Store = None,
     retry_failed: RetryFailed = False,  # noqa: FBT002 - a flag.
     release: Release = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for verdicts and result.", show_default="where the replies are")] = None,
 ) -> None:
     """Judge replies that are there already: of a run, or saved by `lm_eval --log_samples`."""
-    from culturecare import CultureCareError, DataError
-    from culturecare_harness.records import Model
-    from culturecare_harness.runs import MANIFEST, judge_and_score, judge_run
-    from culturecare_harness.samples import find_samples, read_samples
+    from culturecare import CultureCareError
+    from culturecare_harness.report import print_jury_result
+    from culturecare_harness.runs import judge_and_score, load_replies
+
+    if (judge is None) == (jury is None) or judge == "none":
+        raise CultureCareError("name a judge with --judge, or a jury with --jury; `culturecare judges` lists them")
+    storing = _storing(store, retry_failed=retry_failed)
+    with _progress() as progress:
+        if jury is not None:
+            from culturecare_harness.jury import jury_and_score, select_jury
+
+            chosen_jury = select_jury(jury)
+            there = load_replies(path, release, progress)
+            of_jury, written = jury_and_score(
+                there.replies, there.posts, chosen_jury, there.model, out or there.folder, progress, storing, there.notes
+            )
+        else:
+            chosen = _judge(str(judge), judge_set)
+            there = load_replies(path, release, progress)
+            result, written = judge_and_score(
+                there.replies, there.posts, chosen, there.model, out or there.folder, progress, storing, there.notes
+            )
+    if jury is not None:
+        print_jury_result(of_jury, _console())
+        typer.echo(f"Result file: {written}")
+    else:
+        _show(result, written)
+
+
+@judge_app.command(
+    "compare",
+    epilog="Examples:\n\n  culturecare judge compare runs/my-model-… --against peer --judge o3-mini\n\n"
+    "  culturecare judge compare runs/my-model-… runs/other-… --against all --judge llama-3.1-70b",
+)
+def judge_compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of one or more runs on the same posts.", show_default=False)],
+    judge: JudgeName,
+    judge_set: JudgeSettings = None,
+    against: Annotated[
+        Literal["peer", "strategy", "model", "all"],
+        typer.Option("--against", help="peers' replies, the baseline strategy, the other run's model, or everything with everything."),
+    ] = "peer",
+    baseline: Annotated[str, typer.Option("--baseline", help="The baseline strategy, with --against strategy.")] = "standard",
+    store: Store = None,
+    retry_failed: RetryFailed = False,  # noqa: FBT002 - a flag.
+    release: Release = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for verdicts and result.", show_default="the first run's")] = None,
+) -> None:
+    """Which of two replies a judge prefers, asked in both orders: win rates, flips, ties, and a ranking."""
+    from culturecare import CultureCareError
+    from culturecare_harness.pairs import against_model, against_peer, against_strategy, compare_and_score, round_robin
+    from culturecare_harness.report import print_pairs_result
+    from culturecare_harness.runs import load_replies
 
     chosen = _judge(judge, judge_set)
-    storing = _storing(store, retry_failed=retry_failed)
     if chosen is None:
         raise CultureCareError("--judge: name a judge; `culturecare judges` lists them")
-    if not path.exists():
-        raise DataError(f"{path}: is not there; name the folder of a run, or a file or folder of lm_eval's --log_samples")
+    if against == "model" and len(runs) != 2:
+        raise CultureCareError(f"--against model compares two runs, but {len(runs)} are named")
     with _progress() as progress:
-        if (path / MANIFEST).exists():
-            result, written = judge_run(path, release, chosen, progress, storing)
+        sets = [load_replies(path, release, progress) for path in runs]
+        if without := next((path for path, there in zip(runs, sets, strict=True) if not there.instances), None):
+            raise CultureCareError(f"{without}: is no folder of a run of `culturecare eval`, which a comparison needs")
+        instances = list({instance.id: instance for there in sets for instance in there.instances}.values())
+        replies = [reply for there in sets for reply in there.replies]
+        if against == "peer":
+            pairing = against_peer(replies, instances)
+        elif against == "strategy":
+            pairing = against_strategy(replies, instances, baseline)
+        elif against == "model":
+            pairing = against_model(sets[0].replies, sets[1].replies, instances)
         else:
-            files = find_samples(path)
-            replies: list[Reply] = []
-            posts: dict[str, str] = {}
-            for file in files:
-                progress.say(f"Reading {file.name}.")
-                of_file, posts_of_file = read_samples(file)
-                replies += of_file
-                posts |= posts_of_file
-            if not replies:
-                raise DataError(f"{files[0]}: holds no reply")
-            model = Model(name=replies[0].model, backend="lm-eval", arguments={})
-            result, written = judge_and_score(replies, posts, chosen, model, out or files[0].parent, progress, storing)
-    _show(result, written)
+            pairing = round_robin(replies, instances)
+        notes = list(dict.fromkeys(note for there in sets for note in there.notes))
+        storing = _storing(store, retry_failed=retry_failed)
+        result, written = compare_and_score(pairing, chosen, out or sets[0].folder, progress, storing, notes=notes)
+    print_pairs_result(result, _console())
+    typer.echo(f"Result file: {written}")
+
+
+@judge_app.command("check", epilog="Example:\n\n  culturecare judge check smollm2 --items 1 --pairs 4 --attacks fence,request")
+def judge_check(
+    judge: Annotated[str, typer.Argument(help="Name of a judge, or a judge's YAML file.", show_default=False)],
+    judge_set: JudgeSettings = None,
+    items: Annotated[int, typer.Option("--items", min=1, help="Posts on which attacks, repetition, length and language are tried.")] = 4,
+    pairs: Annotated[
+        int | None,
+        typer.Option("--pairs", min=1, help="Posts on which a good reply stands against worse ones.", show_default="the whole sample"),
+    ] = None,
+    attacks: Annotated[str, typer.Option("--attacks", help="Names of attacks or of their families with commas, or all.")] = "all",
+    store: Store = None,
+    retry_failed: RetryFailed = False,  # noqa: FBT002 - a flag.
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the report as JSON to this file.", show_default=False)] = None,
+) -> None:
+    """How far a judge can be trusted: what attacks in a reply do, whether it tells good from bad, and whether it agrees with itself."""
+    from culturecare import CultureCareError
+    from culturecare_harness.check import check_judge, print_check
+    from culturecare_harness.records import write_json
+    from culturecare_harness.store import open_store
+
+    chosen = _judge(judge, judge_set)
+    if chosen is None:
+        raise CultureCareError("name a judge to check; `culturecare judges` lists them")
+    with _progress() as progress, open_store(store) as opened:
+        report = check_judge(chosen, opened, progress, items=items, pairs=pairs, attacks=attacks, retry_failed=retry_failed)
+    if out is not None:
+        write_json(out, report)
+    print_check(report, _console())
 
 
 @app.command(epilog="Example:\n\n  culturecare demo --out /tmp/demo")
@@ -233,14 +335,19 @@ def packaged_model() -> None:
 
 @app.command()
 def judges() -> None:
-    """List the judges that come with the package."""
+    """List the judges and juries that come with the package."""
     from rich.table import Table
 
     from culturecare_harness.judges import judges as all_judges
+    from culturecare_harness.jury import juries
 
     table = Table("judge", "back end", "model", "mode", "what it is", header_style="bold")
     for known in all_judges().values():
         table.add_row(known.name, known.backend, known.model, known.mode, known.summary)
+    _console().print(table)
+    table = Table("jury", "judges", "what it is", header_style="bold")
+    for jury in juries().values():
+        table.add_row(jury.name, ", ".join(juror.name for juror in jury.jurors), jury.summary)
     _console().print(table)
 
 
@@ -392,7 +499,7 @@ def main() -> None:
         # Click would print a usage, a hint and a panel; one line says it.
         context = getattr(error, "ctx", None)
         if message := _one_line(error):  # Empty where a command was called without arguments and has shown its help.
-            typer.echo(f"error: {message} See {context.command_path if context else 'culturecare'} --help.", err=True)
+            typer.echo(f"error: {message.rstrip('.')}. See {context.command_path if context else 'culturecare'} --help.", err=True)
         sys.exit(2)
     except CultureCareError as error:
         typer.echo(f"error: {error}", err=True)

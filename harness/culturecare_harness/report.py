@@ -9,11 +9,16 @@ from rich.table import Table
 from culturecare import cultures
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from rich.console import Console
 
+    from culturecare_harness.jury import JuryResult
+    from culturecare_harness.pairs import PairsResult
+    from culturecare_harness.ranking import Rate
     from culturecare_harness.records import Result, Score
 
-__all__ = ["print_result"]
+__all__ = ["print_jury_result", "print_pairs_result", "print_result"]
 
 _SUMMARIES = ("emotional", "cultural", "quality", "overall")
 
@@ -27,17 +32,76 @@ def print_result(result: Result, console: Console) -> None:
         + (f"judged by {judge.name} ({judge.model}, {judge.mode}, rubric {judge.rubric} {judge.prompt_hash})" if judge else "not judged"),
         highlight=False,
     )
+    console.print(_score_table(result.scores, result.strategies, dataset.cultures, judged=judge is not None))
+    if result.coverage is not None:
+        _print_coverage(result.coverage, result.reasons, console)
+    _print_notes(result.notes, console)
+
+
+def print_jury_result(result: JuryResult, console: Console) -> None:
+    """Prints a jury's result: the jury's means, each judge's own, and how well the judges agree."""
+    dataset = result.dataset
+    console.print(
+        f"\n[bold]{result.model.name}[/bold] on {dataset.instances} {'excerpts' if dataset.excerpt else 'posts'} of split {dataset.split} "
+        f"(revision {dataset.revision}), judged by the jury {result.jury.name}",
+        highlight=False,
+    )
+    console.print(_score_table(result.scores, result.strategies, dataset.cultures, judged=True))
+    judges = Table(
+        "judge", "strategy", *_SUMMARIES, "coverage", title="Each judge, over all cultures", title_justify="left", header_style="bold"
+    )
+    for name, scores in result.judges.items():
+        of_all = {(score.strategy, score.metric): score for score in scores if score.culture == "all"}
+        for strategy in result.strategies:
+            means = [_mean(of_all[strategy, metric]) for metric in _SUMMARIES]
+            judges.add_row(name, strategy, *means, f"{result.judge_coverage[name]:.2f}")
+    console.print(judges)
+    agreement = Table("dimension", "Krippendorff's α", title="Agreement of the judges", title_justify="left", header_style="bold")
+    for row in result.agreement:
+        interval = "" if row.low is None or row.high is None else f" [{row.low:.2f}, {row.high:.2f}]"
+        agreement.add_row(row.metric, f"– ({row.reason})" if row.alpha is None else f"{row.alpha:.2f}{interval}")
+    console.print(agreement)
+    _print_coverage(result.coverage, result.reasons, console)
+    _print_notes(result.notes, console)
+
+
+def print_pairs_result(result: PairsResult, console: Console) -> None:
+    """Prints comparisons: win, flip and tie rates over all cultures, and the ranking."""
+    console.print(f"\nPreferences of the judge {result.judge.name} ({result.judge.model}, {result.judge.mode}), each pair in both orders")
+    table = Table("first", "second", "pairs", "win rate of the first", "flips", "ties", "position bias", "coverage", header_style="bold")
+    for row in result.summaries:
+        if row.culture == "all":
+            rates = (_rate(rate) for rate in (row.win_rate, row.flip_rate, row.tie_rate, row.position_bias))
+            table.add_row(row.first, row.second, str(row.pairs), *rates, f"{row.coverage:.2f}")
+    console.print(table)
+    if result.ranking is not None:
+        ranking = Table("contestant", "strength (log-odds)", title="Bradley-Terry ranking", title_justify="left", header_style="bold")
+        for strength in result.ranking.strengths:
+            interval = "" if strength.low is None or strength.high is None else f" [{strength.low:.2f}, {strength.high:.2f}]"
+            ranking.add_row(strength.contestant, f"{strength.strength:.2f}{interval}")
+        console.print(ranking)
+    _print_coverage(result.coverage, result.reasons, console)
+    _print_notes(result.notes, console)
+
+
+def _rate(rate: Rate) -> str:
+    if rate.mean is None or rate.low is None or rate.high is None:
+        return "–"
+    return f"{rate.mean:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
+
+
+def _score_table(all_scores: Sequence[Score], strategies: Iterable[str], keys: Sequence[str], *, judged: bool) -> Table:
     table = Table(title_justify="left", header_style="bold")
-    columns = (*_SUMMARIES, "coverage") if judge else ()
+    columns = (*_SUMMARIES, "coverage") if judged else ()
     for name in ("strategy", "culture", "replies", *columns, "same language", "characters"):
         table.add_column(name, justify="left" if name in ("strategy", "culture") else "right")
-    scores = {(score.strategy, score.culture, score.metric): score for score in result.scores}
-    for strategy in result.strategies:
-        for culture in (*dataset.cultures, "all"):
+    scores = {(score.strategy, score.culture, score.metric): score for score in all_scores}
+    for strategy in strategies:
+        for culture in (*keys, "all"):
             language = scores[strategy, culture, "same_language"]
             characters = scores[strategy, culture, "reply_characters"]
-            cells = [_mean(scores[strategy, culture, metric]) for metric in _SUMMARIES] if judge else []
-            if judge:
+            cells = [_mean(scores[strategy, culture, metric]) for metric in _SUMMARIES] if judged else []
+            if judged:
                 cells.append(f"{scores[strategy, culture, 'overall'].coverage:.2f}")
             table.add_row(
                 strategy,
@@ -49,14 +113,16 @@ def print_result(result: Result, console: Console) -> None:
                 end_section=culture == "all",
                 style="bold" if culture == "all" else None,
             )
-    console.print(table)
-    if result.coverage is not None:
-        missing = ", ".join(f"{reason} ({count})" for reason, count in result.reasons.items())
-        console.print(
-            f"Coverage {result.coverage:.3f} of all verdicts." + (f" Without a score: {missing}." if missing else ""),
-            highlight=False,
-        )
-    for note in result.notes:
+    return table
+
+
+def _print_coverage(coverage: float, reasons: Mapping[str, int], console: Console) -> None:
+    missing = ", ".join(f"{reason} ({count})" for reason, count in reasons.items())
+    console.print(f"Coverage {coverage:.3f} of all verdicts." + (f" Without a score: {missing}." if missing else ""), highlight=False)
+
+
+def _print_notes(notes: Iterable[str], console: Console) -> None:
+    for note in notes:
         console.print(f"Note: {note}", highlight=False)
 
 

@@ -14,6 +14,7 @@ from culturecare_harness.generate import Generation, ModelChoice, generate_repli
 from culturecare_harness.judge import JudgeItem, judge_replies
 from culturecare_harness.records import (
     Hash,
+    Instance,
     Model,
     Reply,
     Result,
@@ -23,6 +24,7 @@ from culturecare_harness.records import (
     write_records,
 )
 from culturecare_harness.rubrics import select_rubric
+from culturecare_harness.samples import find_samples, read_samples
 from culturecare_harness.scoring import build_result
 from culturecare_harness.store import open_store
 from culturecare_harness.strategies import select_strategies
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from culturecare_harness.judges import JudgeFile
     from culturecare_harness.progress import Progress
 
-__all__ = ["MANIFEST", "REPLIES", "Manifest", "Storing", "evaluate", "judge_and_score", "judge_run", "manifest_of"]
+__all__ = ["MANIFEST", "REPLIES", "Manifest", "ReplySet", "Storing", "evaluate", "judge_and_score", "load_replies", "manifest_of"]
 
 MANIFEST = "run.json"
 REPLIES = "replies.jsonl"
@@ -134,12 +136,56 @@ def evaluate(
     return judge_and_score(replies, _posts(selection), judge, manifest.model, folder, progress, storing, _run_notes(manifest))
 
 
-def judge_run(folder: Path, release: Path | None, judge: JudgeFile, progress: Progress, storing: Storing) -> tuple[Result, Path]:
-    """Judges the replies of a finished run, by the same or another judge.
+class ReplySet(Record):
+    """Replies that are there already, with what it takes to judge them.
+
+    Attributes:
+        replies: Of one model.
+        posts: What each reply answers, by instance: the post's text, or its excerpt.
+        instances: The posts' instances; empty where they came from lm-eval's samples, which hold the posts alone.
+        model: Who replied.
+        notes: Sentences to be read with their scores.
+        folder: Where verdicts and results are kept unless told otherwise.
+    """
+
+    replies: tuple[Reply, ...]
+    posts: dict[str, str]
+    instances: tuple[Instance, ...]
+    model: Model
+    notes: tuple[str, ...]
+    folder: Path
+
+
+def load_replies(path: Path, release: Path | None, progress: Progress) -> ReplySet:
+    """Reads the replies of a run, or those that `lm_eval --log_samples` saved.
+
+    Args:
+        path: Folder of a run, or file or folder of samples.
+        release: Folder of the released files, for a run on split `test`.
+        progress: Told what is read.
 
     Raises:
-        CultureCareError: The folder is no finished run, or the dataset is not the one that its replies were made from.
+        CultureCareError: There is neither, or the dataset is not the one that a run's replies were made from.
     """
+    if not path.exists():
+        raise DataError(f"{path}: is not there; name the folder of a run, or a file or folder of lm_eval's --log_samples")
+    if (path / MANIFEST).exists():
+        return _load_run(path, release)
+    replies: list[Reply] = []
+    posts: dict[str, str] = {}
+    files = find_samples(path)
+    for file in files:
+        progress.say(f"Reading {file.name}.")
+        of_file, posts_of_file = read_samples(file)
+        replies += of_file
+        posts |= posts_of_file
+    if not replies:
+        raise DataError(f"{files[0]}: holds no reply")
+    model = Model(name=replies[0].model, backend="lm-eval", arguments={})
+    return ReplySet(replies=tuple(replies), posts=posts, instances=(), model=model, notes=(), folder=files[0].parent)
+
+
+def _load_run(folder: Path, release: Path | None) -> ReplySet:
     path = folder / MANIFEST
     manifest = culturecare.parse_record(Manifest, _read_json(path), where=str(path))
     selection = Selection(
@@ -155,7 +201,8 @@ def judge_run(folder: Path, release: Path | None, judge: JudgeFile, progress: Pr
             f"{folder}: the run was made from revision {manifest.dataset_revision} of split {manifest.split!r}, but here is {revision}"
         )
     replies = read_records(folder / REPLIES, Reply)
-    expected = len(manifest.strategies) * len(select_instances(selection))
+    instances = select_instances(selection)
+    expected = len(manifest.strategies) * len(instances)
     if len(replies) != expected:
         raise CultureCareError(f"{folder}: holds {len(replies)} of {expected} replies; finish the run with `culturecare eval` first")
     order = {name: index for index, name in enumerate(manifest.strategies)}
@@ -163,7 +210,9 @@ def judge_run(folder: Path, release: Path | None, judge: JudgeFile, progress: Pr
     if stray := next((reply for reply in replies if reply.strategy not in order or reply.instance_id not in posts), None):
         raise CultureCareError(f"{folder / REPLIES}: reply {stray.id} ({stray.strategy}, {stray.instance_id}) is not of this run")
     replies.sort(key=lambda reply: order[reply.strategy])
-    return judge_and_score(replies, posts, judge, manifest.model, folder, progress, storing, _run_notes(manifest))
+    return ReplySet(
+        replies=tuple(replies), posts=posts, instances=instances, model=manifest.model, notes=tuple(_run_notes(manifest)), folder=folder
+    )
 
 
 def judge_and_score(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +10,7 @@ from pydantic import Field, field_validator
 
 from culturecare import CultureCareError, Record, parse_record, read_yaml
 from culturecare_harness.records import digest
-from culturecare_harness.templates import fill
+from culturecare_harness.templates import fence_mark, fill, part_template_marks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,24 +78,13 @@ class Rubric(Record):
         can hold the mark that closes it. What a chat template would take for one of its own marks, such as `<|im_end|>`, is parted by a
         space, since back ends and servers read such marks in a message as the end of it.
         """
-        post, reply = _without_template_marks(post), _without_template_marks(reply)
-        mark = hashlib.sha256(f"{len(post)}:{post}{reply}".encode()).hexdigest()[:8]
+        post, reply = part_template_marks(post), part_template_marks(reply)
+        mark = fence_mark(post, reply)
         return JudgePrompts(
             system=fill(self.instructions, dimensions=self.dimensions),
             item=fill(self.item, post=post.strip(), reply=reply.strip(), mark=mark),
             questions=tuple(fill(self.question, dimension=dimension) for dimension in self.dimensions),
         )
-
-
-_TEMPLATE_MARKS = re.compile(
-    r"<(?=[|｜][^<>\n]{1,60}[|｜]>|/?(?:s|bos|eos|pad|unk|sep|cls|mask|think|tool_call|start_of_turn|end_of_turn|SYS)>|<SYS>|</SYS>)"
-    r"|\[(?=/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])",
-    flags=re.IGNORECASE,
-)
-
-
-def _without_template_marks(text: str) -> str:
-    return _TEMPLATE_MARKS.sub(lambda found: f"{found[0]} ", text)
 
 
 @functools.cache
