@@ -12,12 +12,16 @@ import pytest
 
 from culturecare import CultureCareError
 from culturecare_harness.backends import open_backend
+from culturecare_harness.backends._limits import Clock, Pace, backoff
+from culturecare_harness.backends.openai import OpenAIBackend
 from culturecare_harness.judge import EMPTY_REPLY, JudgeItem, judge_replies
+from culturecare_harness.prices import Price, Spending
 from culturecare_harness.records import digest
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.store import open_store
 from tests.servers import (
     Answer,
+    BatchServer,
     ChatServer,
     answers_on_file,
     chat,
@@ -367,6 +371,293 @@ def test_a_request_says_what_the_judge_s_file_says(tmp_path: Path, fields: dict[
     with ChatServer([FOUR]) as server:
         judge_replies(items(1), openai_judge(tmp_path, server.url, **fields))
     assert {key: value for key, value in server.requests[0].items() if key != "messages"} == {"model": "scripted", **expected}
+
+
+# --- Pace ------------------------------------------------------------------------------------------------------------------------
+
+
+class QuickClock(Clock):
+    """Time that goes on by itself as soon as somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: self.time, self._pass)
+        self.time = 0.0
+
+    async def _pass(self, seconds: float) -> None:
+        until = self.time + seconds
+        await asyncio.sleep(0)
+        self.time = max(self.time, until)
+
+
+def starts(pace: Pace, number: int, *, tokens: int = 0, used: int = 0) -> list[float]:
+    """When each of `number` calls begins, one after another."""
+
+    async def run() -> list[float]:
+        begun = []
+        for _ in range(number):
+            async with pace.call(tokens, 0) as began:
+                begun.append(began)
+                pace.answered(used, tokens)
+        return begun
+
+    return asyncio.run(run())
+
+
+def test_calls_a_minute_are_spread_over_the_minute() -> None:
+    assert starts(Pace(64, Spending(), QuickClock(), requests_per_minute=60), 5) == pytest.approx([0, 1, 2, 3, 4])
+
+
+def test_tokens_a_minute_count_as_they_were_and_not_as_they_were_expected() -> None:
+    pace = Pace(64, Spending(), QuickClock(), tokens_per_minute=60_000)
+    assert starts(pace, 4, tokens=5000, used=2000) == pytest.approx([0, 2, 4, 6])
+
+
+def test_the_pace_begins_small_and_doubles_with_every_round_of_answers() -> None:
+    pace = Pace(64, Spending(), QuickClock())
+    assert pace.allowed == 16
+    starts(pace, 16)
+    assert pace.allowed == 32
+    starts(pace, 100)
+    assert pace.allowed == 64
+
+
+@pytest.mark.parametrize(("most", "first"), [(1, 1), (8, 8), (16, 8), (64, 16), (400, 100)])
+def test_few_calls_at_once_need_no_start(most: int, first: int) -> None:
+    assert Pace(most, Spending(), QuickClock()).allowed == first
+
+
+def test_slow_answers_are_not_waited_for_as_long_as_none_is_refused() -> None:
+    clock = QuickClock()
+    pace = Pace(64, Spending(), clock)
+    asyncio.run(pace.grow())
+    assert pace.allowed == 64
+    assert clock.time == pytest.approx(0.2)
+
+
+def test_a_refusal_halves_the_calls_at_once_and_they_come_back_slowly() -> None:
+    clock = QuickClock()
+    pace = Pace(8, Spending(), clock)
+    clock.time = 1.0
+    for _ in range(8):  # All under way together: one refusal.
+        pace.refused(0.5, None)
+    assert pace.allowed == 4
+    pace.refused(1.5, None)
+    assert pace.allowed == 2
+    starts(pace, 2)
+    assert pace.allowed == pytest.approx(2.9)
+    asyncio.run(pace.grow())
+    assert pace.allowed < 3
+
+
+def test_a_server_that_asks_to_be_left_alone_is_left_alone_by_all_calls() -> None:
+    clock = QuickClock()
+    pace = Pace(8, Spending(), clock)
+    pace.refused(0, 30)
+    assert min(starts(pace, 3)) >= 30
+
+
+def test_one_refusal_with_a_time_holds_every_call_back(tmp_path: Path) -> None:
+    clock = QuickClock()
+    seen: list[float] = []
+
+    def answer(_: dict[str, Any]) -> Answer:
+        seen.append(clock.time)
+        return error(429, Retry_After="20") if len(seen) == 3 else chat("4")
+
+    with ChatServer(answer) as server:
+        judge = openai_judge(tmp_path, server.url, retries=1)
+        verdicts = judge_replies(items(1), judge, backend=lambda judge: OpenAIBackend(judge, clock=clock))
+    assert [verdict.score for verdict in verdicts] == [4] * 7
+    assert seen == [0] * 3 + [20] * 5
+
+
+def test_waits_double_to_half_a_minute_and_half_of_each_is_chance() -> None:
+    assert [backoff(failures, 1) for failures in (1, 2, 3, 7, 90)] == [0.5, 1, 2, 30, 30]
+    assert backoff(3, 0) == 1
+    assert 1 <= backoff(3) <= 2
+
+
+# --- Costs -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_spent_is_counted_with_what_came_from_the_cache(tmp_path: Path) -> None:
+    usage = '{"prompt_tokens": 1000, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 800}}'
+    with ChatServer([raw(f'{{"choices": [{{"message": {{"content": "4"}}}}], "usage": {usage}}}')]) as server:
+        backend = OpenAIBackend(openai_judge(tmp_path, server.url, price={"input": 10, "cached": 1, "output": 100}))
+        judge_replies(items(1), openai_judge(tmp_path, server.url), backend=lambda _: backend)
+    assert str(backend.spending) == "7 calls, 7,000 tokens in (5,600 from the cache), 7 out, $0.0203."
+
+
+def test_the_judge_stops_before_max_cost_is_passed_and_loses_no_answer(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+    with ChatServer([chat("4")]) as server, open_store(path) as store:
+        # An answer costs 0.11 dollars here, and a call may cost some five before its tokens are known.
+        judge = openai_judge(tmp_path, server.url, concurrency=8, price={"input": 1000, "output": 10_000}, max_cost=8)
+        backend = OpenAIBackend(judge)
+        with pytest.raises(CultureCareError, match=r"max_cost is \$8, \$\d\.\d+ of it are spent, .* raise max_cost"):
+            judge_replies(items(20), judge, store=store, backend=lambda _: backend)
+    assert 1 < backend.spending.cost <= 8
+    assert backend.spending.price == Price(input=1000, output=10_000)
+    assert answers_on_file(path) == len(server.requests) == backend.spending.calls
+
+
+# --- Batches ---------------------------------------------------------------------------------------------------------------------
+
+
+class Killed(KeyboardInterrupt):
+    """Ends the process, as far as the judge can see."""
+
+
+class DeadlyClock(QuickClock):
+    """Time in which the process is killed when it first waits."""
+
+    async def _pass(self, seconds: float) -> None:
+        raise Killed(seconds)
+
+
+def by_batch(folder: Path, server: BatchServer, number: int = 2, clock: Clock | None = None, **fields: object) -> list[Verdict]:
+    """Verdicts on `number` replies by a batch, with a store in `folder`."""
+    judge = openai_judge(folder, server.url, transport="batch", **{"timeout": 30, **fields})
+    with open_store() as store:
+        return judge_replies(items(number), judge, store=store, backend=lambda judge: OpenAIBackend(judge, clock=clock or QuickClock()))
+
+
+def by_reply(request: dict[str, Any]) -> Answer:
+    return chat("5" if "Reply number 1." in request["messages"][1]["content"] else "2")
+
+
+def remembered(folder: Path) -> list[Path]:
+    return sorted((folder / "batches").glob("*.json"))
+
+
+def test_a_batch_gives_the_verdicts_that_calls_give(tmp_path: Path) -> None:
+    with BatchServer(by_reply) as server, ChatServer(by_reply) as chats:
+        verdicts = by_batch(tmp_path, server)
+        called = judge_replies(items(2), openai_judge(tmp_path, chats.url))
+    assert [verdict.score for verdict in verdicts] == [2] * 7 + [5] * 7
+    assert [verdict.model_copy(update={"judge": None}) for verdict in verdicts] == [
+        verdict.model_copy(update={"judge": None}) for verdict in called
+    ]
+    assert {verdict.judge for verdict in verdicts} == {verdict.judge for verdict in called}
+    assert server.asked == chats.requests
+    assert server.made == 1
+    assert remembered(tmp_path) == []
+
+
+def test_a_batch_is_told_of_while_it_goes_on(tmp_path: Path) -> None:
+    said: list[str] = []
+    with BatchServer(by_reply, polls=3) as server:
+        judge = openai_judge(tmp_path, server.url, transport="batch", timeout=30)
+        judge_replies(items(1), judge, backend=lambda judge: OpenAIBackend(judge, clock=QuickClock(), say=said.append))
+    assert said == [
+        "Batch batch_1: 7 questions.",
+        "Batch batch_1 is validating: 0 of 7 answered.",
+        "Batch batch_1 is in progress: 0 of 7 answered.",
+    ]
+
+
+def test_a_killed_process_finds_its_batch_again(tmp_path: Path) -> None:
+    with BatchServer(by_reply) as server:
+        with pytest.raises(Killed):
+            by_batch(tmp_path, server, clock=DeadlyClock())
+        assert len(remembered(tmp_path)) == 1
+        verdicts = by_batch(tmp_path, server)
+    assert [verdict.score for verdict in verdicts] == [2] * 7 + [5] * 7
+    assert server.made == 1
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_batch_whose_making_was_not_confirmed_is_not_made_again(tmp_path: Path, retries: int) -> None:
+    with BatchServer(by_reply) as server:
+        server.lose_next = True
+        if not retries:
+            with pytest.raises(CultureCareError, match="goes on there, and the same command collects it"):
+                by_batch(tmp_path, server)
+        verdicts = by_batch(tmp_path, server, retries=retries)
+    assert [verdict.score for verdict in verdicts] == [2] * 7 + [5] * 7
+    assert server.made == 1
+
+
+def test_a_process_killed_while_it_collects_pays_for_nothing_again(tmp_path: Path) -> None:
+    def die_at_the_fifth(_: int) -> None:
+        calls.append(1)
+        if len(calls) == 6:  # The first tells of what the store had.
+            raise Killed
+
+    calls: list[int] = []
+    with BatchServer(by_reply) as server:
+        judge = openai_judge(tmp_path, server.url, transport="batch", timeout=30)
+        with open_store() as store, pytest.raises(Killed):
+            judge_replies(
+                items(2),
+                judge,
+                store=store,
+                advance=die_at_the_fifth,
+                backend=lambda judge: OpenAIBackend(judge, clock=QuickClock()),
+            )
+        verdicts = by_batch(tmp_path, server)
+    assert [verdict.score for verdict in verdicts] == [2] * 7 + [5] * 7
+    assert server.made == 1
+
+
+def test_what_a_batch_asks_for_another_run_is_not_asked_again_either(tmp_path: Path) -> None:
+    with BatchServer(by_reply) as server:
+        with pytest.raises(Killed):
+            by_batch(tmp_path, server, clock=DeadlyClock())
+        assert [verdict.score for verdict in by_batch(tmp_path, server, 1)] == [2] * 7
+        assert [verdict.score for verdict in by_batch(tmp_path, server, 3)] == [2] * 7 + [5] * 7 + [2] * 7
+    assert server.made == 2
+    assert len(server.asked) == 14 + 7
+    assert remembered(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (None, "the batch ended without an answer (expired)"),
+        (error(500), "server error 500 in the batch"),
+        (error(400, "The maximum context length is 8192."), "the prompt is too long for the judge"),
+        (chat("four"), "the judge's answer holds no number: 'four'"),
+        (chat(None, refusal="I can't."), "the judge refused: I can't."),
+        (raw('{"result": 4}'), "the server's answer is not what the API describes"),
+    ],
+    ids=["expired", "500", "too long", "no grade", "refusal", "another form"],
+)
+def test_a_line_that_failed_is_null_with_a_reason_and_the_others_stand(tmp_path: Path, answer: Answer | None, reason: str) -> None:
+    def answers(request: dict[str, Any]) -> Answer | None:
+        return answer if "Reply number 1." in request["messages"][1]["content"] else chat("4")
+
+    with BatchServer(answers, status="expired") as server:
+        verdicts = by_batch(tmp_path, server)
+    assert [(verdict.score, verdict.reason) for verdict in verdicts] == [(4, None)] * 7 + [(None, reason)] * 7
+
+
+def test_samples_of_a_batch_come_in_one_line(tmp_path: Path) -> None:
+    with BatchServer(lambda request: chat(*"345"[: request["n"]])) as server:
+        verdicts = by_batch(tmp_path, server, 1, mode="sampled", samples=3)
+    assert {verdict.answers for verdict in verdicts} == {("3", "4", "5")}
+    assert len(server.asked) == 7
+
+
+def test_a_batch_that_the_server_refuses_stops_the_judge(tmp_path: Path) -> None:
+    with BatchServer(by_reply, status="failed") as server, pytest.raises(CultureCareError, match="refused batch batch_1: No such model"):
+        by_batch(tmp_path, server)
+    assert remembered(tmp_path) == []
+
+
+def test_a_batch_that_may_cost_too_much_is_not_made(tmp_path: Path) -> None:
+    with BatchServer(by_reply) as server:
+        with pytest.raises(CultureCareError, match=r"the batch may cost up to \$\d.*max_cost, \$0.01"):
+            by_batch(tmp_path, server, price={"input": 1, "output": 1}, max_cost=0.01)
+        by_batch(tmp_path, server, price={"input": 1, "output": 1, "batch_share": 0.1}, max_cost=0.01)
+    assert server.made == 1
+
+
+def test_a_batch_needs_a_server(tmp_path: Path) -> None:
+    with BatchServer(by_reply) as server:
+        pass
+    with pytest.raises(CultureCareError, match="no server answers at http://127"):
+        by_batch(tmp_path, server)
 
 
 @pytest.mark.slow

@@ -245,7 +245,7 @@ BAD: dict[str, tuple[Callable[[Path], Sequence[object]], str, str]] = {
     "run folder that is a file": (lambda given: [*EVAL, "--out", written(given / "run", "")], "run: is a file", "--out"),
     "no judge to judge with": (
         lambda given: ["judge", samples(given / "s"), "--judge", "none"],
-        "--judge: name a judge",
+        "name a judge",
         "culturecare judges",
     ),
     "nothing to judge": (lambda given: ["judge", given / "no", *BY], "no: is not there", "--log_samples"),

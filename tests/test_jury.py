@@ -27,7 +27,7 @@ from culturecare_harness.jury import (
 )
 from culturecare_harness.records import Model, Reply, read_records, reply_id
 from culturecare_harness.rubrics import select_rubric
-from culturecare_harness.runs import Storing
+from culturecare_harness.runs import JudgeOptions
 from culturecare_harness.store import VerdictStore
 from tests.servers import ChatServer, chat, openai_judge
 
@@ -332,7 +332,7 @@ class Silence:
 
 def test_a_jury_over_http_writes_strict_json_and_shares_the_store_with_its_judges(tmp_path: Path) -> None:
     replies, progress = [reply(0), reply(1)], Silence()
-    storing = Storing(path=tmp_path / "store")
+    options = JudgeOptions(store=tmp_path / "store")
     with ChatServer([chat("4")]) as one, ChatServer([chat("2")]) as other:
         jurors = tuple(
             openai_judge(tmp_path, server.url, name=name, model=model)
@@ -340,12 +340,12 @@ def test_a_jury_over_http_writes_strict_json_and_shares_the_store_with_its_judge
         )
         jury = JuryFile(name="test", summary="", jurors=jurors)
         posts = {of.instance_id: "the post" for of in replies}
-        result, path = jury_and_score(replies, posts, jury, TESTED, tmp_path / "out", progress, storing, ["A note."])
+        result, path = jury_and_score(replies, posts, jury, TESTED, tmp_path / "out", progress, options, ["A note."])
         asked = len(one.requests) + len(other.requests)
         # The two replies and posts are equal, so each question is asked once.
         assert (asked, progress.finished) == (2 * len(DIMENSIONS), 2 * 2 * len(DIMENSIONS))
         items = [JudgeItem(reply_id=of.id, post="the post", reply=of.text) for of in replies]
-        judge_replies(items, jurors[0], store=VerdictStore(storing.path))
+        judge_replies(items, jurors[0], store=VerdictStore(options.store))
         assert len(one.requests) == len(DIMENSIONS)
     assert mean(result, "overall") == 3
     assert "A note." in result.notes
@@ -361,7 +361,7 @@ def test_a_jury_whose_last_judge_has_no_key_stops_before_the_first_is_asked(tmp_
         jurors = (openai_judge(tmp_path, server.url, name="a", model="qwen"), juror("b", api_key_env="NO_SUCH_KEY"))
         jury = JuryFile(name="test", summary="", jurors=jurors)
         with pytest.raises(CultureCareError, match="needs an API key in the environment variable NO_SUCH_KEY"):
-            jury_and_score([reply()], {"german-0": "p"}, jury, TESTED, tmp_path / "out", Silence(), Storing(path=tmp_path / "store"))
+            jury_and_score([reply()], {"german-0": "p"}, jury, TESTED, tmp_path / "out", Silence(), JudgeOptions(store=tmp_path / "store"))
         assert server.requests == []
 
 

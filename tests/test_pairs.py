@@ -33,7 +33,7 @@ from culturecare_harness.pairs import (
 )
 from culturecare_harness.ranking import summarise_pairs
 from culturecare_harness.records import Reply, digest, read_records, reply_id
-from culturecare_harness.runs import Storing
+from culturecare_harness.runs import JudgeOptions
 from culturecare_harness.store import VerdictStore
 from tests.servers import ChatServer, openai_judge, tokens
 
@@ -502,7 +502,7 @@ def test_over_http_a_judge_that_takes_a_always_is_found_out(tmp_path: Path, samp
     progress = Silence()
     with ChatServer([tokens({"1": 0.6, "2": 0.2, "3": 0.1, "5": 0.1})]) as server:
         judge = openai_judge(tmp_path, server.url, mode="logprob")
-        result, path = compare_and_score(pairing, judge, tmp_path / "out", progress, Storing(path=tmp_path / "store"))
+        result, path = compare_and_score(pairing, judge, tmp_path / "out", progress, JudgeOptions(store=tmp_path / "store"))
     assert len(server.requests) == progress.finished == 4
     for request in server.requests:
         assert request["messages"][1]["content"].endswith("Which reply is better, from 1 (reply A) to 5 (reply B):")

@@ -72,7 +72,9 @@ def ask(
     store = store or VerdictStore(None)
     opened: Backend | None = None
     iterator = iter(prompts)
-    while block := list(itertools.islice(iterator, _BLOCK)):
+    # Batches are worked on for hours, so that all is handed over at once.
+    size = None if judge.transport == "batch" else _BLOCK
+    while block := list(itertools.islice(iterator, size)):
         answers = _Answers(block, judge, store)
         if retry_failed:
             answers.forget_failed()

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from culturecare_harness.judges import JudgeFile
     from culturecare_harness.progress import Progress
     from culturecare_harness.records import Result
-    from culturecare_harness.runs import Storing
 
 __all__ = ["app", "main"]
 
@@ -74,6 +73,17 @@ Store = Annotated[
         "--store", help="File that keeps every judge's answers, so that none is paid for twice.", show_default="in the cache folder"
     ),
 ]
+EngineName = Annotated[
+    Literal["embedded", "ray"], typer.Option("--engine", help="Where judging runs: in this process, or on a Ray cluster.")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray-address", help="Address of a running cluster, with --engine ray.", show_default="Ray is started on this machine"),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", help="Stop before the judge has cost so many US dollars.", show_default=False),
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again for verdicts that the store has without a score.")]
 
 
@@ -127,6 +137,9 @@ def eval(  # noqa: A001 - the command's name.
     judge_set: JudgeSettings = None,
     store: Store = None,
     retry_failed: RetryFailed = False,  # noqa: FBT002 - a flag.
+    max_cost: MaxCost = None,
+    engine: EngineName = "embedded",
+    ray_address: RayAddress = None,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="Of the replies; 0 for the most likely one.")] = 0.7,
     max_gen_toks: Annotated[int, typer.Option("--max-gen-toks", min=1, help="Longest reply in tokens.")] = 1000,
     seed: Annotated[int, typer.Option("--seed", help="Of the sampling.")] = 1234,
@@ -143,7 +156,7 @@ def eval(  # noqa: A001 - the command's name.
     """
     from culturecare_harness.dataset import Selection
     from culturecare_harness.generate import Generation, ModelChoice
-    from culturecare_harness.runs import evaluate, manifest_of
+    from culturecare_harness.runs import JudgeOptions, evaluate, manifest_of
 
     folder_given = release or os.environ.get("CULTURECARE_RELEASE")
     chosen_split = split or ("test" if folder_given else "sample")
@@ -164,12 +177,19 @@ def eval(  # noqa: A001 - the command's name.
     )
     generation = Generation(temperature=temperature, max_gen_toks=max_gen_toks, seed=seed)
     names = strategies.split(",")
-    chosen_judge = _judge(judge, judge_set)
+    chosen_judge = _judge(judge, judge_set, max_cost)
     manifest = manifest_of(choice, names, selection, generation)
     folder = out or Path("runs") / f"{choice.shown_name.replace('/', '--')}-{manifest.hash}"
     with _progress() as progress:
         result, written = evaluate(
-            choice, names, selection, generation, chosen_judge, folder, progress, _storing(store, retry_failed=retry_failed)
+            choice,
+            names,
+            selection,
+            generation,
+            chosen_judge,
+            folder,
+            progress,
+            JudgeOptions(store=store, retry_failed=retry_failed, engine=engine, ray_address=ray_address),
         )
     _show(result, written)
 
@@ -188,17 +208,20 @@ def judge_run(
     ] = None,
     store: Store = None,
     retry_failed: RetryFailed = False,  # noqa: FBT002 - a flag.
+    max_cost: MaxCost = None,
+    engine: EngineName = "embedded",
+    ray_address: RayAddress = None,
     release: Release = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for verdicts and result.", show_default="where the replies are")] = None,
 ) -> None:
     """Judge replies that are there already: of a run, or saved by `lm_eval --log_samples`."""
     from culturecare import CultureCareError
     from culturecare_harness.report import print_jury_result
-    from culturecare_harness.runs import judge_and_score, load_replies
+    from culturecare_harness.runs import JudgeOptions, judge_and_score, load_replies
 
     if (judge is None) == (jury is None) or judge == "none":
         raise CultureCareError("name a judge with --judge, or a jury with --jury; `culturecare judges` lists them")
-    storing = _storing(store, retry_failed=retry_failed)
+    options = JudgeOptions(store=store, retry_failed=retry_failed, engine=engine, ray_address=ray_address)
     with _progress() as progress:
         if jury is not None:
             from culturecare_harness.jury import jury_and_score, select_jury
@@ -206,13 +229,13 @@ def judge_run(
             chosen_jury = select_jury(jury)
             there = load_replies(path, release, progress)
             of_jury, written = jury_and_score(
-                there.replies, there.posts, chosen_jury, there.model, out or there.folder, progress, storing, there.notes
+                there.replies, there.posts, chosen_jury, there.model, out or there.folder, progress, options, there.notes
             )
         else:
-            chosen = _judge(str(judge), judge_set)
+            chosen = _judge(str(judge), judge_set, max_cost)
             there = load_replies(path, release, progress)
             result, written = judge_and_score(
-                there.replies, there.posts, chosen, there.model, out or there.folder, progress, storing, there.notes
+                there.replies, there.posts, chosen, there.model, out or there.folder, progress, options, there.notes
             )
     if jury is not None:
         print_jury_result(of_jury, _console())
@@ -237,6 +260,7 @@ def judge_compare(
     baseline: Annotated[str, typer.Option("--baseline", help="The baseline strategy, with --against strategy.")] = "standard",
     store: Store = None,
     retry_failed: RetryFailed = False,  # noqa: FBT002 - a flag.
+    max_cost: MaxCost = None,
     release: Release = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for verdicts and result.", show_default="the first run's")] = None,
 ) -> None:
@@ -244,9 +268,9 @@ def judge_compare(
     from culturecare import CultureCareError
     from culturecare_harness.pairs import against_model, against_peer, against_strategy, compare_and_score, round_robin
     from culturecare_harness.report import print_pairs_result
-    from culturecare_harness.runs import load_replies
+    from culturecare_harness.runs import JudgeOptions, load_replies
 
-    chosen = _judge(judge, judge_set)
+    chosen = _judge(judge, judge_set, max_cost)
     if chosen is None:
         raise CultureCareError("--judge: name a judge; `culturecare judges` lists them")
     if against == "model" and len(runs) != 2:
@@ -266,8 +290,8 @@ def judge_compare(
         else:
             pairing = round_robin(replies, instances)
         notes = list(dict.fromkeys(note for there in sets for note in there.notes))
-        storing = _storing(store, retry_failed=retry_failed)
-        result, written = compare_and_score(pairing, chosen, out or sets[0].folder, progress, storing, notes=notes)
+        options = JudgeOptions(store=store, retry_failed=retry_failed)
+        result, written = compare_and_score(pairing, chosen, out or sets[0].folder, progress, options, notes=notes)
     print_pairs_result(result, _console())
     typer.echo(f"Result file: {written}")
 
@@ -284,6 +308,7 @@ def judge_check(
     attacks: Annotated[str, typer.Option("--attacks", help="Names of attacks or of their families with commas, or all.")] = "all",
     store: Store = None,
     retry_failed: RetryFailed = False,  # noqa: FBT002 - a flag.
+    max_cost: MaxCost = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the report as JSON to this file.", show_default=False)] = None,
 ) -> None:
     """How far a judge can be trusted: what attacks in a reply do, whether it tells good from bad, and whether it agrees with itself."""
@@ -292,7 +317,7 @@ def judge_check(
     from culturecare_harness.records import write_json
     from culturecare_harness.store import open_store
 
-    chosen = _judge(judge, judge_set)
+    chosen = _judge(judge, judge_set, max_cost)
     if chosen is None:
         raise CultureCareError("name a judge to check; `culturecare judges` lists them")
     with _progress() as progress, open_store(store) as opened:
@@ -311,14 +336,14 @@ def demo(out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] 
     from culturecare_harness.dataset import Selection
     from culturecare_harness.generate import Generation, ModelChoice
     from culturecare_harness.packaged import PACKAGED
-    from culturecare_harness.runs import Storing, evaluate
+    from culturecare_harness.runs import JudgeOptions, evaluate
 
     choice = ModelChoice(name=PACKAGED, batch_size=7, device="cpu")
     with _progress() as progress:
         _prepare_packaged_model(progress)
         selection = Selection(split="sample", per_culture=2)
         generation = Generation(max_gen_toks=96)
-        result, path = evaluate(choice, ["standard", "cga"], selection, generation, _judge("smollm2", None), out, progress, Storing())
+        result, path = evaluate(choice, ["standard", "cga"], selection, generation, _judge("smollm2", None), out, progress, JudgeOptions())
     _show(result, path)
 
 
@@ -440,12 +465,15 @@ def _settings(given: list[str] | None, option: str) -> dict[str, Any]:
     return settings
 
 
-def _judge(name: str, settings: list[str] | None) -> JudgeFile | None:
+def _judge(name: str, settings: list[str] | None, max_cost: float | None = None) -> JudgeFile | None:
     if name == "none":
         return None
     from culturecare_harness.judges import select_judge
 
-    return select_judge(name, settings or [])
+    overrides = [*(settings or [])]
+    if max_cost is not None:
+        overrides.append(f"max_cost={max_cost}")
+    return select_judge(name, overrides)
 
 
 def _prepare_packaged_model(progress: Progress) -> Path:
@@ -467,12 +495,6 @@ def _progress() -> AbstractContextManager[Progress]:
     from culturecare_harness.progress import terminal_progress
 
     return terminal_progress(_console(stderr=True))
-
-
-def _storing(path: Path | None, *, retry_failed: bool) -> Storing:
-    from culturecare_harness.runs import Storing
-
-    return Storing(path=path, retry_failed=retry_failed)
 
 
 def _show(result: Result, path: Path) -> None:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from culturecare_harness.backends import Backend
     from culturecare_harness.progress import Progress
     from culturecare_harness.records import Reply
-    from culturecare_harness.runs import Storing
+    from culturecare_harness.runs import JudgeOptions
     from culturecare_harness.store import VerdictStore
 
 __all__ = [
@@ -469,7 +469,7 @@ def jury_and_score(
     model: Model,
     folder: Path,
     progress: Progress,
-    storing: Storing,
+    options: JudgeOptions,
     notes: Sequence[str] = (),
 ) -> tuple[JuryResult, Path]:
     """Has a jury judge replies, and writes its verdicts and result into the folder.
@@ -481,7 +481,7 @@ def jury_and_score(
         model: Who replied.
         folder: Where verdicts and result are kept, in files named after the jury.
         progress: Told how it gets on.
-        storing: Where answers are kept.
+        options: How judging runs.
         notes: Sentences to be read with the numbers.
 
     Returns:
@@ -503,8 +503,8 @@ def jury_and_score(
         progress.advance(finished, total)
 
     items = [JudgeItem(reply_id=reply.id, post=posts[reply.instance_id], reply=reply.text) for reply in replies]
-    with open_store(storing.path) as store:
-        by_juror = ask_jury(items, seats, store=store, advance=count, retry_failed=storing.retry_failed)
+    with open_store(options.store) as store:
+        by_juror = ask_jury(items, seats, store=store, advance=count, retry_failed=options.retry_failed)
     result = build_jury_result(replies, by_juror, seats, model, notes)
     stem = f"jury-{jury.name}-{seats.jury.hash[:12]}"
     write_records(folder / f"{stem}.verdicts.jsonl", jury_verdicts(by_juror, seats.jury))

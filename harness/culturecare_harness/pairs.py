@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from culturecare_harness.judges import JudgeFile
     from culturecare_harness.progress import Progress
     from culturecare_harness.records import Reply
-    from culturecare_harness.runs import Storing
+    from culturecare_harness.runs import JudgeOptions
     from culturecare_harness.store import VerdictStore
 
 __all__ = [
@@ -574,7 +574,7 @@ def compare_and_score(
     judge: JudgeFile,
     folder: Path,
     progress: Progress,
-    storing: Storing,
+    options: JudgeOptions,
     rubric: str = "support",
     notes: Sequence[str] = (),
 ) -> tuple[PairsResult, Path]:
@@ -585,7 +585,7 @@ def compare_and_score(
         judge: Who judges.
         folder: Where verdicts and result are kept, in files named after the judge and what was compared.
         progress: Told how it gets on.
-        storing: Where answers are kept.
+        options: How judging runs.
         rubric: Name of the pairwise rubric pack.
         notes: Sentences to be read with the numbers.
 
@@ -605,8 +605,8 @@ def compare_and_score(
         finished += number
         progress.advance(finished, 2 * len(pairs))
 
-    with open_store(storing.path) as store:
-        verdicts = compare(pairs, judge, rubric=rubric, store=store, advance=count, retry_failed=storing.retry_failed)
+    with open_store(options.store) as store:
+        verdicts = compare(pairs, judge, rubric=rubric, store=store, advance=count, retry_failed=options.retry_failed)
     result = build_pairs_result(pairing, verdicts, judge, notes)
     what = digest([[pair.first.contestant, pair.second.contestant, pair.instance_id] for pair in pairs])[:6]
     stem = f"pairs-{judge.name}-{result.judge.settings_hash[:6]}{result.judge.prompt_hash[:6]}-{what}"

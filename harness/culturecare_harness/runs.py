@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import culturecare
 from culturecare import CultureCareError, DataError, Record
-from culturecare_harness.backends import check_backend
+from culturecare_harness.backends import Metered, check_backend, open_backend
 from culturecare_harness.dataset import Selection, select_instances
+from culturecare_harness.engines import Engine
 from culturecare_harness.generate import Generation, ModelChoice, generate_replies
 from culturecare_harness.judge import JudgeItem, judge_replies
 from culturecare_harness.records import (
@@ -26,31 +28,36 @@ from culturecare_harness.records import (
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.samples import find_samples, read_samples
 from culturecare_harness.scoring import build_result
-from culturecare_harness.store import open_store
+from culturecare_harness.store import default_store_path, open_store
 from culturecare_harness.strategies import select_strategies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from culturecare_harness.backends import Backend
     from culturecare_harness.judges import JudgeFile
     from culturecare_harness.progress import Progress
 
-__all__ = ["MANIFEST", "REPLIES", "Manifest", "ReplySet", "Storing", "evaluate", "judge_and_score", "load_replies", "manifest_of"]
+__all__ = ["MANIFEST", "REPLIES", "JudgeOptions", "Manifest", "ReplySet", "evaluate", "judge_and_score", "load_replies", "manifest_of"]
 
 MANIFEST = "run.json"
 REPLIES = "replies.jsonl"
 
 
-class Storing(Record):
-    """How the verdict store is used.
+class JudgeOptions(Record):
+    """How judging runs; nothing here can move a grade.
 
     Attributes:
-        path: Its file, null for `default_store_path()`.
+        store: File of the verdict store, null for `default_store_path()`.
         retry_failed: Whether verdicts without a score are asked for again.
+        engine: `embedded` judges in this process, `ray` on a Ray cluster.
+        ray_address: Address of a running cluster; null starts Ray on this machine.
     """
 
-    path: Path | None = None
+    store: Path | None = None
     retry_failed: bool = False
+    engine: Engine = "embedded"
+    ray_address: str | None = None
 
 
 class Manifest(Record):
@@ -99,7 +106,7 @@ def evaluate(
     judge: JudgeFile | None,
     folder: Path,
     progress: Progress,
-    storing: Storing,
+    options: JudgeOptions,
 ) -> tuple[Result, Path]:
     """Generates, judges and scores; whatever the folder holds of the same run already is used.
 
@@ -111,7 +118,7 @@ def evaluate(
         judge: Who judges; null to generate alone.
         folder: The run's folder, made where it is not there.
         progress: Told how it gets on.
-        storing: Where answers are kept.
+        options: How judging runs.
 
     Returns:
         The result, and the file that holds it.
@@ -133,7 +140,7 @@ def evaluate(
 
     strategies_chosen = select_strategies(manifest.strategies)
     replies = generate_replies(choice, strategies_chosen, selection, generation, folder / REPLIES, begin, progress.say)
-    return judge_and_score(replies, _posts(selection), judge, manifest.model, folder, progress, storing, _run_notes(manifest))
+    return judge_and_score(replies, _posts(selection), judge, manifest.model, folder, progress, options, _run_notes(manifest))
 
 
 class ReplySet(Record):
@@ -222,7 +229,7 @@ def judge_and_score(
     model: Model,
     folder: Path,
     progress: Progress,
-    storing: Storing,
+    options: JudgeOptions,
     notes: Sequence[str] = (),
 ) -> tuple[Result, Path]:
     """Judges replies, and writes verdicts and result into the folder. Each verdict is kept in the store as soon as it is there.
@@ -234,7 +241,7 @@ def judge_and_score(
         model: Who replied.
         folder: Where verdicts and result are kept, in files named after the judge, so that several judges stand side by side.
         progress: Told how it gets on.
-        storing: Where answers are kept.
+        options: How judging runs.
         notes: Sentences to be read with the numbers.
 
     Returns:
@@ -260,13 +267,44 @@ def judge_and_score(
         progress.advance(finished, total)
 
     items = [JudgeItem(reply_id=reply.id, post=posts[reply.instance_id], reply=reply.text) for reply in replies]
-    with open_store(storing.path) as store:
-        verdicts = judge_replies(items, judge, store=store, advance=count, retry_failed=storing.retry_failed)
+    if options.engine == "ray":
+        from culturecare_harness.engines.ray import judge_with_ray, read_verdicts
+
+        judge_with_ray(
+            items,
+            judge,
+            folder / f"{stem}.verdicts",
+            address=options.ray_address,
+            store=options.store or default_store_path(),
+            advance=count,
+            retry_failed=options.retry_failed,
+        )
+        verdicts = list(read_verdicts(folder / f"{stem}.verdicts"))
+    else:
+        with open_store(options.store) as store, _spending_told(progress) as opener:
+            verdicts = judge_replies(items, judge, store=store, backend=opener, advance=count, retry_failed=options.retry_failed)
     write_records(folder / f"{stem}.verdicts.jsonl", verdicts)
     result = build_result(replies, verdicts, judge, model, notes=notes)
     path = folder / f"{stem}.result.json"
     write_json(path, result)
     return result, path
+
+
+@contextlib.contextmanager
+def _spending_told(progress: Progress) -> Iterator[Callable[[JudgeFile], Backend]]:
+    """Yields what opens a back end, and says at the end, however it comes, what its answers cost."""
+    opened: list[Backend] = []
+
+    def opener(judge: JudgeFile) -> Backend:
+        opened.append(open_backend(judge, progress.say))
+        return opened[-1]
+
+    try:
+        yield opener
+    finally:
+        for backend in opened:
+            if isinstance(backend, Metered):
+                progress.say(str(backend.spending))
 
 
 def _posts(selection: Selection) -> dict[str, str]:

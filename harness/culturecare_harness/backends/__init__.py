@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from culturecare import CultureCareError, Record
 from culturecare_harness.rubrics import JudgePrompts
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from culturecare_harness.judges import JudgeFile
+    from culturecare_harness.prices import Spending
 
-__all__ = ["Answer", "Backend", "Request", "check_backend", "open_backend"]
+__all__ = ["Answer", "Backend", "Metered", "Request", "check_backend", "open_backend"]
 
 
 class Answer(Record):
@@ -65,6 +66,17 @@ class Backend(Protocol):
         """
 
 
+@runtime_checkable
+class Metered(Protocol):
+    """A back end whose answers cost money.
+
+    Attributes:
+        spending: What they cost so far.
+    """
+
+    spending: Spending
+
+
 def check_backend(judge: JudgeFile) -> None:
     """Finds out what is missing for a judge without loading a model or calling a server.
 
@@ -78,8 +90,12 @@ def check_backend(judge: JudgeFile) -> None:
             raise ModuleNotFoundError(name=missing)
 
 
-def open_backend(judge: JudgeFile) -> Backend:
+def open_backend(judge: JudgeFile, say: Callable[[str], None] | None = None) -> Backend:
     """Loads the judge's model, or makes ready to call its server.
+
+    Args:
+        judge: The judge.
+        say: Told in a sentence what takes long, such as a batch that a server works on.
 
     Raises:
         CultureCareError: The extra that the back end needs is not installed, or the model or key is not there.
@@ -91,7 +107,7 @@ def open_backend(judge: JudgeFile) -> Backend:
             return HuggingFaceBackend(judge)
         from culturecare_harness.backends.openai import OpenAIBackend
 
-        return OpenAIBackend(judge)
+        return OpenAIBackend(judge, say=say)
 
 
 @contextlib.contextmanager

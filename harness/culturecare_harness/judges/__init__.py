@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from culturecare import CultureCareError, Record, parse_record, read_yaml
+from culturecare_harness.prices import Price
 from culturecare_harness.records import Judge, Mode, digest
 from culturecare_harness.rubrics import select_rubric
 
@@ -18,17 +19,18 @@ if TYPE_CHECKING:
 
 __all__ = ["JudgeFile", "judges", "select_judge"]
 
-_SETTINGS_THAT_MOVE_NO_GRADE = {
-    "name",
-    "summary",
-    "measure",
-    "base_url",
+_HOW_A_SERVER_IS_CALLED = {
     "api_key_env",
-    "device",
+    "transport",
     "concurrency",
+    "requests_per_minute",
+    "tokens_per_minute",
     "timeout",
     "retries",
+    "price",
+    "max_cost",
 }
+_SETTINGS_THAT_MOVE_NO_GRADE = {"name", "summary", "measure", "base_url", "device"} | _HOW_A_SERVER_IS_CALLED
 
 
 class JudgeFile(Record):
@@ -54,9 +56,16 @@ class JudgeFile(Record):
         device: Where the model runs, such as `cpu` or `cuda:0`; by default a GPU where there is one (`hf`).
         base_url: Address of the server, by default OpenAI's or what `OPENAI_BASE_URL` says (`openai`).
         api_key_env: Environment variable with the key, or null for a server that wants none (`openai`).
-        concurrency: Calls under way at once (`openai`).
+        transport: `calls` asks one by one; `batch` hands all questions to the server's Batch API, which answers within a day for less
+            (`openai`).
+        concurrency: The most calls under way at once; fewer at the start, and once the server has refused some (as the next two:
+            `openai`, transport `calls`).
+        requests_per_minute: The most calls to begin in a minute, null for any.
+        tokens_per_minute: The most tokens to send and be sent in a minute, null for any.
         timeout: Seconds to wait for one answer (`openai`).
         retries: How often a call that failed for a passing reason is made again (`openai`).
+        price: What the model's tokens cost, where no list in `prices` says it (`openai`).
+        max_cost: US dollars that one run must not pass, null for any; needs a price that is known (`openai`).
         extra_body: Further fields of the request, as the server documents them (`openai`).
     """
 
@@ -78,9 +87,14 @@ class JudgeFile(Record):
     device: str | None = None
     base_url: str | None = None
     api_key_env: str | None = "OPENAI_API_KEY"
+    transport: Literal["calls", "batch"] = "calls"
     concurrency: int = Field(default=16, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
     timeout: float = Field(default=120, gt=0)
     retries: int = Field(default=4, ge=0)
+    price: Price | None = None
+    max_cost: float | None = Field(default=None, gt=0)
     extra_body: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -91,7 +105,7 @@ class JudgeFile(Record):
             raise ValueError(f"rubric: {error}") from error
         only = {
             "hf": {"answer_prefix", "chat", "revision", "dtype", "device"},
-            "openai": {"base_url", "api_key_env", "concurrency", "timeout", "retries", "extra_body"},
+            "openai": {"base_url", "extra_body"} | _HOW_A_SERVER_IS_CALLED,
             "logprob": {"min_digit_mass"},
             "sampled": {"samples", "temperature"},
         }
@@ -106,7 +120,7 @@ class JudgeFile(Record):
     @property
     def store_settings(self) -> str:
         """Hash of the settings on which a stored answer depends: the server too, since two may give one name to different models."""
-        without = {"name", "summary", "measure", "api_key_env", "device", "concurrency", "timeout", "retries", "samples", "min_digit_mass"}
+        without = {"name", "summary", "measure", "device", "samples", "min_digit_mass"} | _HOW_A_SERVER_IS_CALLED
         return digest({field: value for field, value in self.model_dump().items() if field not in without})
 
     @property
