@@ -93,6 +93,15 @@ def test_the_tree_gives_the_distributions_of_plain_full_passes(backend: HuggingF
     assert_same_grades(verdicts[::3], plain_grades(some))
 
 
+def test_batches_of_several_replies_give_the_same_distributions(backend: HuggingFaceBackend, sample: list[Instance]) -> None:
+    items = [item_of(instance) for instance in of_cultures(sample, "american", "chinese", "german")]
+    alone = judged(backend, items)
+    together = judged(open_hf("batch_size=2"), items)
+    assert [verdict.dimension for verdict in together] == [verdict.dimension for verdict in alone]
+    for one, other in zip(alone, together, strict=True):
+        assert other.distribution == pytest.approx(one.distribution, abs=1e-4)
+
+
 def test_the_tree_gives_the_distributions_of_plain_full_passes_without_a_chat_template(sample: list[Instance]) -> None:
     [chosen] = of_cultures(sample, "american")
     verdicts = judged(open_hf("chat=false"), [item_of(chosen)], "chat=false")

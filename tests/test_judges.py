@@ -120,7 +120,12 @@ def test_a_bad_setting_is_refused(override: str, words: str) -> None:
         ("llama-3.1-70b", "retries=0"),
         ("llama-3.1-70b", "summary=Another."),
         ("smollm2", "device=cpu"),
+        ("smollm2", "batch_size=4"),
         ("smollm2", "measure=true"),
+        ("o3-mini", "transport=batch"),
+        ("o3-mini", "requests_per_minute=60"),
+        ("o3-mini", "tokens_per_minute=9000"),
+        ("o3-mini", "max_cost=1"),
     ],
 )
 def test_settings_that_move_no_grade_leave_the_judge_the_same(base: str, override: str) -> None:

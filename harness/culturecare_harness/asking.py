@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reading", "ask", "read_grade"]
 
-_BLOCK = 1024
+_BLOCK = 512
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

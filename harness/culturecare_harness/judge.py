@@ -81,7 +81,8 @@ def judge_stream(
     rubric = select_rubric(judge.rubric)
     named = judge.judge
     to_name, to_ask = itertools.tee(items)
-    prompts = (rubric.prompts(item.post, item.reply) if item.reply.strip() else None for item in to_ask)
+    prompts_of = rubric.prompter()
+    prompts = (prompts_of(item.post, item.reply) if item.reply.strip() else None for item in to_ask)
     for item, readings in zip(
         to_name, ask(prompts, judge, store=store, backend=backend, advance=advance, retry_failed=retry_failed), strict=True
     ):

@@ -75,64 +75,83 @@ class HuggingFaceBackend:
         return shared, cache
 
     def answer(self, requests: Sequence[Request], done: Callable[[int, int, Answer], None]) -> None:
-        """Answers request after request; what is answered to one does not depend on the others. See `Backend.answer`."""
+        """Answers `batch_size` requests of similar length at a time, the longest first. See `Backend.answer`.
+
+        With a batch size of 1 an answer does not depend on the other requests; else they move it by rounding alone.
+        """
         limit = getattr(self._model.config, "max_position_embeddings", None)
+        prompts = [self._token_ids(request.prompts) for request in requests]
+        lengths = [max(map(len, of_request)) for of_request in prompts]
+        order = (
+            sorted(range(len(requests)), key=lambda position: -lengths[position]) if self._judge.batch_size > 1 else range(len(requests))
+        )
+        fitting = []
+        for position in order:
+            if limit and lengths[position] >= limit:
+                failure = f"the prompt has {lengths[position]} tokens, but the judge reads {limit}"
+                for number, prompt in enumerate(prompts[position]):
+                    done(position, number, Answer(failure=failure, prompt_tokens=len(prompt)))
+            else:
+                fitting.append(position)
         with self._torch.inference_mode():
-            for position, request in enumerate(requests):
-                prompts = self._token_ids(request.prompts)
-                if limit and max(map(len, prompts)) >= limit:
-                    failure = f"the prompt has {max(map(len, prompts))} tokens, but the judge reads {limit}"
-                    answers = [Answer(failure=failure, prompt_tokens=len(prompt)) for prompt in prompts]
-                elif self._judge.mode == "logprob":
-                    answers = self._read_grades(prompts)
+            for start in range(0, len(fitting), self._judge.batch_size):
+                batch = fitting[start : start + self._judge.batch_size]
+                if self._judge.mode == "logprob":
+                    answers = self._read_grades([prompts[position] for position in batch])
                 else:
-                    answers = [self._generate(prompt, samples) for prompt, samples in zip(prompts, request.samples, strict=True)]
-                for number, answer in enumerate(answers):
-                    done(position, number, answer)
+                    answers = [self._write_answers(prompts[position], requests[position]) for position in batch]
+                for position, of_request in zip(batch, answers, strict=True):
+                    for number, answer in enumerate(of_request):
+                        done(position, number, answer)
 
-    def _read_grades(self, prompts: list[list[int]]) -> list[Answer]:
-        """Next-token probabilities of the grades for all prompts, in one pass over the tokens that they don't share.
+    def _read_grades(self, batch: list[list[list[int]]]) -> list[list[Answer]]:
+        """Next-token probabilities of the grades for all prompts of a batch, in one pass over the tokens that they don't share.
 
-        The prompts form a tree: the instructions, known from before; what the prompts share beyond them; and a branch each. All tokens
-        of the tree lie in one row, where each sees those on its own path alone and has the position that it would have in its prompt.
+        Each request's prompts form a tree: the instructions, known from before; what they share beyond them; and a branch each. All
+        tokens of a tree lie in one row, where each sees those on its own path alone and has the position that it would have in its
+        prompt. Padding stands on the right, where no token sees it.
         """
         torch = self._torch
         known, cache = self._instructions
-        trunk = _common_prefix(prompts)[: min(len(prompt) for prompt in prompts) - 1]  # A branch holds at least one token.
-        if trunk[: len(known)] != known:  # A template that moves what comes first: the whole prompt is computed.
-            known, cache = [], None
-        branches = [prompt[len(trunk) :] for prompt in prompts]
-        stem = len(trunk) - len(known)
-        row = trunk[len(known) :] + [token for branch in branches for token in branch]
-        path = torch.zeros(len(row), dtype=torch.long)  # 0 is the trunk; a branch has a number of its own.
-        positions = torch.arange(len(known), len(known) + len(row))
-        ends = []
-        start = stem
-        for number, branch in enumerate(branches, 1):
-            path[start : start + len(branch)] = number
-            positions[start : start + len(branch)] = torch.arange(len(trunk), len(trunk) + len(branch))
-            start += len(branch)
-            ends.append(start - 1)
-        on_path = (path[None, :] == 0) | (path[None, :] == path[:, None])
-        visible = on_path & torch.ones(len(row), len(row), dtype=torch.bool).tril()
-        visible = torch.cat([torch.ones(len(row), len(known), dtype=torch.bool), visible], dim=1)
+        if any(prompt[: len(known)] != known for prompts in batch for prompt in prompts):
+            known, cache = [], None  # A template that moves what comes first: the whole prompts are computed.
+        trees = [_Tree(prompts, len(known)) for prompts in batch]
+        width = max(len(tree.row) for tree in trees)
+        paths = torch.tensor([tree.path + [0] * (width - len(tree.row)) for tree in trees])
+        on_path = (paths[:, None, :] == 0) | (paths[:, None, :] == paths[:, :, None])
+        visible = on_path & torch.ones(width, width, dtype=torch.bool).tril()
+        visible = torch.cat([torch.ones(len(trees), width, len(known), dtype=torch.bool), visible], dim=2)
         device, dtype = self._model.device, self._model.dtype
         mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, torch.finfo(dtype).min)
+        shared = cache
+        if cache is not None and len(trees) > 1:
+            shared = copy.deepcopy(cache)
+            shared.batch_repeat_interleave(len(trees))
+        read = sorted({end for tree in trees for end in tree.ends})
         logits = self._model(
-            self._tensor([row]),
-            attention_mask=mask[None, None].to(device),
-            position_ids=positions[None].to(device),
-            past_key_values=cache,
+            self._tensor([tree.row + [0] * (width - len(tree.row)) for tree in trees]),
+            attention_mask=mask[:, None].to(device),
+            position_ids=self._tensor([tree.positions + [0] * (width - len(tree.row)) for tree in trees]),
+            past_key_values=shared,
             use_cache=True,
-            logits_to_keep=torch.tensor(ends, device=device),
-        ).logits[0]
-        if cache is not None:
-            cache.crop(-len(row))
+            logits_to_keep=torch.tensor(read, device=device),
+        ).logits
+        if cache is not None and shared is cache:
+            cache.crop(-width)
         answers = []
-        for probabilities, prompt in zip(logits.float().softmax(-1), prompts, strict=True):
-            grades = tuple(float(probabilities[ids].sum()) for ids in self._grade_ids)
-            answers.append(Answer(grades=grades, prompt_tokens=len(prompt), completion_tokens=0))
+        for of_tree, tree, prompts in zip(logits, trees, batch, strict=True):
+            rows = of_tree[[read.index(end) for end in tree.ends]].float().softmax(-1)
+            grades = [tuple(float(row[ids].sum()) for ids in self._grade_ids) for row in rows]
+            answers.append(
+                [
+                    Answer(grades=of_prompt, prompt_tokens=len(prompt), completion_tokens=0)
+                    for of_prompt, prompt in zip(grades, prompts, strict=True)
+                ]
+            )
         return answers
+
+    def _write_answers(self, prompts: list[list[int]], request: Request) -> list[Answer]:
+        return [self._generate(prompt, samples) for prompt, samples in zip(prompts, request.samples, strict=True)]
 
     def _generate(self, prompt: list[int], samples: Sequence[int]) -> Answer:
         settings: dict[str, Any] = {"do_sample": False}
@@ -194,3 +213,26 @@ def _common_prefix(sequences: Sequence[list[int]]) -> list[int]:
     shortest = min(sequences, key=len)
     length = next((place for place, token in enumerate(shortest) if any(ids[place] != token for ids in sequences)), len(shortest))
     return shortest[:length]
+
+
+class _Tree:
+    """Prompts that share their beginning, laid out in one row.
+
+    Attributes:
+        row: Tokens beyond the known ones: those that all prompts share, then each prompt's own.
+        path: For each token 0 on the shared trunk, else the number of its branch from 1.
+        positions: For each token its place in its prompt.
+        ends: For each prompt the place of its last token in the row.
+    """
+
+    def __init__(self, prompts: Sequence[list[int]], known: int) -> None:
+        trunk = len(_common_prefix(prompts)[: min(map(len, prompts)) - 1])  # A branch holds at least one token.
+        self.row = prompts[0][known:trunk]
+        self.path = [0] * len(self.row)
+        self.positions = list(range(known, trunk))
+        self.ends: list[int] = []
+        for number, prompt in enumerate(prompts, 1):
+            self.row += prompt[trunk:]
+            self.path += [number] * (len(prompt) - trunk)
+            self.positions += range(trunk, len(prompt))
+            self.ends.append(len(self.row) - 1)

@@ -30,7 +30,7 @@ _HOW_A_SERVER_IS_CALLED = {
     "price",
     "max_cost",
 }
-_SETTINGS_THAT_MOVE_NO_GRADE = {"name", "summary", "measure", "base_url", "device"} | _HOW_A_SERVER_IS_CALLED
+_SETTINGS_THAT_MOVE_NO_GRADE = {"name", "summary", "measure", "base_url", "device", "batch_size"} | _HOW_A_SERVER_IS_CALLED
 
 
 class JudgeFile(Record):
@@ -53,6 +53,7 @@ class JudgeFile(Record):
         chat: Whether the prompt goes through the model's chat template (`hf`).
         revision: Revision of the model on the Hub (`hf`).
         dtype: Number format of the weights, such as `float32` (`hf`).
+        batch_size: Replies that are graded in one pass, in mode `logprob`; more than 1 pays on a GPU alone (`hf`).
         device: Where the model runs, such as `cpu` or `cuda:0`; by default a GPU where there is one (`hf`).
         base_url: Address of the server, by default OpenAI's or what `OPENAI_BASE_URL` says (`openai`).
         api_key_env: Environment variable with the key, or null for a server that wants none (`openai`).
@@ -84,6 +85,7 @@ class JudgeFile(Record):
     chat: bool = True
     revision: str | None = None
     dtype: str = "auto"
+    batch_size: int = Field(default=1, ge=1)
     device: str | None = None
     base_url: str | None = None
     api_key_env: str | None = "OPENAI_API_KEY"
@@ -104,7 +106,7 @@ class JudgeFile(Record):
         except CultureCareError as error:
             raise ValueError(f"rubric: {error}") from error
         only = {
-            "hf": {"answer_prefix", "chat", "revision", "dtype", "device"},
+            "hf": {"answer_prefix", "chat", "revision", "dtype", "device", "batch_size"},
             "openai": {"base_url", "extra_body"} | _HOW_A_SERVER_IS_CALLED,
             "logprob": {"min_digit_mass"},
             "sampled": {"samples", "temperature"},
@@ -120,7 +122,7 @@ class JudgeFile(Record):
     @property
     def store_settings(self) -> str:
         """Hash of the settings on which a stored answer depends: the server too, since two may give one name to different models."""
-        without = {"name", "summary", "measure", "device", "samples", "min_digit_mass"} | _HOW_A_SERVER_IS_CALLED
+        without = {"name", "summary", "measure", "device", "batch_size", "samples", "min_digit_mass"} | _HOW_A_SERVER_IS_CALLED
         return digest({field: value for field, value in self.model_dump().items() if field not in without})
 
     @property

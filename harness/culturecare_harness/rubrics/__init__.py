@@ -13,7 +13,7 @@ from culturecare_harness.records import digest
 from culturecare_harness.templates import fence_mark, fill, part_template_marks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["Dimension", "JudgePrompts", "Rubric", "rubrics", "select_rubric"]
 
@@ -72,19 +72,25 @@ class Rubric(Record):
         return digest(self.model_dump(mode="json"))
 
     def prompts(self, post: str, reply: str) -> JudgePrompts:
-        """Renders the prompts about one reply.
+        """Renders the prompts about one reply; see `prompter`."""
+        return self.prompter()(post, reply)
+
+    def prompter(self) -> Callable[[str, str], JudgePrompts]:
+        """Renders what all prompts share, and returns what renders the prompts about one post and reply.
 
         The mark that fences post and reply is derived from the hash of both: prompts stay reproducible and cacheable, and no text
         can hold the mark that closes it. What a chat template would take for one of its own marks, such as `<|im_end|>`, is parted by a
         space, since back ends and servers read such marks in a message as the end of it.
         """
-        post, reply = part_template_marks(post), part_template_marks(reply)
-        mark = fence_mark(post, reply)
-        return JudgePrompts(
-            system=fill(self.instructions, dimensions=self.dimensions),
-            item=fill(self.item, post=post.strip(), reply=reply.strip(), mark=mark),
-            questions=tuple(fill(self.question, dimension=dimension) for dimension in self.dimensions),
-        )
+        system = fill(self.instructions, dimensions=self.dimensions)
+        questions = tuple(fill(self.question, dimension=dimension) for dimension in self.dimensions)
+
+        def prompts(post: str, reply: str) -> JudgePrompts:
+            post, reply = part_template_marks(post), part_template_marks(reply)
+            item = fill(self.item, post=post.strip(), reply=reply.strip(), mark=fence_mark(post, reply))
+            return JudgePrompts(system=system, item=item, questions=questions)
+
+        return prompts
 
 
 @functools.cache
