@@ -348,7 +348,7 @@ def test_answers_that_are_asked_for_one_at_a_time_are_drawn_anew(tmp_path: Path)
     """A server that honours the seed would give one and the same answer again."""
     with ChatServer([chat("3"), chat("5"), chat("4")]) as server:
         judge_replies(items(1), openai_judge(tmp_path, server.url, mode="sampled", samples=3))
-    assert [request["n"] for request in server.requests[:3]] == [3, 2, 1]
+    assert [request.get("n", 1) for request in server.requests[:3]] == [3, 2, 1]
     assert len({request["seed"] for request in server.requests[:3]}) == 3
 
 
@@ -633,7 +633,7 @@ def test_a_line_that_failed_is_null_with_a_reason_and_the_others_stand(tmp_path:
 
 
 def test_samples_of_a_batch_come_in_one_line(tmp_path: Path) -> None:
-    with BatchServer(lambda request: chat(*"345"[: request["n"]])) as server:
+    with BatchServer(lambda request: chat(*"345"[: request.get("n", 1)])) as server:
         verdicts = by_batch(tmp_path, server, 1, mode="sampled", samples=3)
     assert {verdict.answers for verdict in verdicts} == {("3", "4", "5")}
     assert len(server.asked) == 7

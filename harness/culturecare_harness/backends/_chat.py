@@ -49,13 +49,12 @@ def chat_request(judge: JudgeFile, prompts: JudgePrompts, question: str, samples
     elif judge.mode == "argmax":
         request |= {"max_completion_tokens": judge.max_tokens, "temperature": 0}
     else:
-        request |= {
-            "max_completion_tokens": judge.max_tokens,
-            "temperature": judge.temperature,
-            "n": len(samples),
-            # A server that honours the seed would give further samples the answers of the first.
-            "seed": _SEED + samples[0],
-        }
+        # A server that honours the seed would give further samples the answers of the first.
+        request |= {"max_completion_tokens": judge.max_tokens, "seed": _SEED + samples[0]}
+        if judge.temperature is not None:
+            request["temperature"] = judge.temperature
+        if len(samples) > 1:
+            request["n"] = len(samples)
     return request | judge.extra_body
 
 

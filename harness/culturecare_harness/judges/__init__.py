@@ -47,7 +47,7 @@ class JudgeFile(Record):
         rubric: Name of the rubric pack.
         min_digit_mass: Least probability that the five grades must hold together, in [0, 1]; below it the verdict is null (`logprob`).
         samples: Number of answers to draw (`sampled`).
-        temperature: Temperature of the answers (`sampled`).
+        temperature: Temperature of the answers (`sampled`); null for a reasoning model behind an API that takes none.
         max_tokens: Longest answer in tokens (`sampled`, `argmax`); reasoning models need room to think.
         answer_prefix: Words put into the judge's mouth before the grade (`hf`).
         chat: Whether the prompt goes through the model's chat template (`hf`).
@@ -79,7 +79,7 @@ class JudgeFile(Record):
     rubric: str = "culturecare"
     min_digit_mass: float = Field(default=0.01, ge=0, le=1)
     samples: int = Field(default=1, ge=1)
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float | None = Field(default=1.0, gt=0)
     max_tokens: int = Field(default=8, ge=1)
     answer_prefix: str = ""
     chat: bool = True
@@ -115,6 +115,8 @@ class JudgeFile(Record):
             if setting not in (self.backend, self.mode) and (stray := sorted(fields & self.model_fields_set)):
                 kind = "backend" if setting in ("hf", "openai") else "mode"
                 raise ValueError(f"{stray[0]} belongs to {kind} {setting!r} and says nothing here; leave it out")
+        if self.backend == "hf" and self.temperature is None:
+            raise ValueError("temperature must be a number for backend 'hf'")
         if self.mode == "logprob" and "max_tokens" in self.model_fields_set:
             raise ValueError("max_tokens says nothing in mode 'logprob', which reads one token; leave it out")
         return self
