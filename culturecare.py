@@ -712,6 +712,9 @@ def build(release: str | os.PathLike[str] | None = None, cache_dir: str | None =
     """
     builder_class = _builder_class()
     given = release or os.environ.get(RELEASE_VARIABLE)
+    # Read before `datasets` does, which would bury what is wrong in errors of its own and leave half a config in the cache.
+    for split in ("test", "sample", "train") if given else ("sample", "train"):
+        load_instances(split, None, given if split == "test" else None)
     parts = [Path(__file__).read_text(encoding="utf-8"), dataset_revision("sample"), dataset_revision("train")]
     parts += [dataset_revision("test", given)] if given else []
     fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -196,6 +196,7 @@ BAD: dict[str, tuple[Callable[[Path], Sequence[object]], str, str]] = {
     "missing file": (lambda given: ["data", "validate", given / "x.jsonl"], "x.jsonl: cannot be read", ""),
     "missing release": (lambda given: ["data", "stats", "--release", given / "no"], "no: is not a folder", "Chinese_data.jsonl"),
     "empty release": (lambda given: ["data", "stats", "--release", folder(given / "no")], "_data.jsonl", "cannot be read"),
+    "build of an empty release": (lambda given: ["data", "build", "--release", folder(given / "no")], "_data.jsonl", "cannot be read"),
     "no release": (lambda _: [*EVAL, "--split", "test"], "split 'test' needs the released annotations", "--release"),
     "texts and excerpts": (
         lambda given: [*EVAL, "--cultures", "chinese", "--release", release_with(given / "mixed", "So tired.", "https://example.org/1")],
@@ -213,7 +214,8 @@ BAD: dict[str, tuple[Callable[[Path], Sequence[object]], str, str]] = {
     "unknown strategy": (lambda _: [*EVAL, "--strategies", "standard,nonesuch"], "unknown strategy 'nonesuch'", "cga"),
     "no strategy": (lambda _: [*EVAL, "--strategies", ""], "no strategy was named", "cga"),
     "unknown packaged model": (lambda _: ["eval", "--model", "packaged:gpt", *EVAL[3:]], "unknown packaged model", "packaged:smollm2"),
-    "missing model": (lambda given: ["eval", "--model", given / "no-model", *EVAL[3:]], "no-model", ""),
+    "missing model": (lambda given: ["eval", "--model", given / "no-model", *EVAL[3:]], "no-model", "there is no such folder"),
+    "address that is none": (lambda _: [*SERVED, "--base-url", "localhost:8000"], "--base-url 'localhost:8000'", "http://"),
     "unknown backend": (lambda _: [*EVAL, "--backend", "nonesuch"], "unknown backend 'nonesuch'", "local-chat-completions"),
     "model argument without a value": (lambda _: [*EVAL, "--model-arg", "dtype"], "--model-arg 'dtype'", "NAME=VALUE"),
     "model argument that is no YAML": (lambda _: [*EVAL, "--model-arg", "dtype=["], "--model-arg 'dtype=['", ""),

@@ -154,6 +154,7 @@ def eval(  # noqa: A001 - the command's name.
 
     A killed run goes on where it stopped when it is called again.
     """
+    from culturecare import CultureCareError
     from culturecare_harness.dataset import Selection
     from culturecare_harness.generate import Generation, ModelChoice
     from culturecare_harness.runs import JudgeOptions, evaluate, manifest_of
@@ -162,6 +163,8 @@ def eval(  # noqa: A001 - the command's name.
     chosen_split = split or ("test" if folder_given else "sample")
     arguments = _settings(model_arg, "--model-arg")
     if base_url is not None:
+        if not base_url.startswith(("http://", "https://")):
+            raise CultureCareError(f"--base-url {base_url!r}: must be an address such as http://localhost:8000/v1")
         backend = backend or "local-chat-completions"
         path = "chat/completions" if "chat" in backend else "completions"
         arguments = {"base_url": f"{base_url.rstrip('/')}/{path}", "num_concurrent": batch_size, **arguments}

@@ -153,6 +153,10 @@ def generate_replies(
 def _load(choice: ModelChoice) -> Any:
     from lm_eval.api.registry import get_model
 
+    if choice.backend == "hf" and choice.name.startswith((".", "/", "~")) and not Path(choice.name).expanduser().is_dir():
+        raise CultureCareError(
+            f"model {choice.name!r}: there is no such folder; name one that transformers can load, or a model of the Hub"
+        )
     try:
         model_class = get_model(choice.backend)
     except (KeyError, ValueError) as error:

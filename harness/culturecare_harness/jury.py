@@ -22,6 +22,7 @@ from culturecare_harness.agreement import Agreement, agree
 from culturecare_harness.backends import check_backend, open_backend
 from culturecare_harness.judge import EMPTY_REPLY, JudgeItem, judge_replies
 from culturecare_harness.judges import JudgeFile, select_judge
+from culturecare_harness.progress import Progress, counter
 from culturecare_harness.records import (
     SCHEMA_VERSION,
     Dataset,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from culturecare_harness.backends import Backend
-    from culturecare_harness.progress import Progress
     from culturecare_harness.records import Reply
     from culturecare_harness.runs import JudgeOptions
     from culturecare_harness.store import VerdictStore
@@ -494,14 +494,8 @@ def jury_and_score(
     for juror in seats.jurors:
         check_backend(juror)  # Before the first is asked, so that a missing key of the last is no late surprise.
     total = len(replies) * len(seats.jurors) * len(select_rubric(seats.jurors[0].rubric).dimensions)
-    finished = 0
     progress.say(f"Judging {len(replies)} replies by the jury {jury.name}: {', '.join(juror.name for juror in seats.jurors)}.")
-
-    def count(number: int) -> None:
-        nonlocal finished
-        finished += number
-        progress.advance(finished, total)
-
+    count = counter(progress, total)
     items = [JudgeItem(reply_id=reply.id, post=posts[reply.instance_id], reply=reply.text) for reply in replies]
     with open_store(options.store) as store:
         by_juror = ask_jury(items, seats, store=store, advance=count, retry_failed=options.retry_failed)

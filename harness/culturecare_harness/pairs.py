@@ -24,6 +24,7 @@ from culturecare_harness.asking import Reading, ask
 from culturecare_harness.backends import check_backend, open_backend
 from culturecare_harness.judge import EMPTY_REPLY
 from culturecare_harness.jury import model_families
+from culturecare_harness.progress import Progress, counter
 from culturecare_harness.ranking import PairSummary, Ranking, rank, summarise_pairs
 from culturecare_harness.records import SCHEMA_VERSION, Dataset, Grade, Hash, Judge, digest, write_json, write_records
 from culturecare_harness.rubrics import JudgePrompts
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from culturecare import Instance
     from culturecare_harness.backends import Backend
     from culturecare_harness.judges import JudgeFile
-    from culturecare_harness.progress import Progress
     from culturecare_harness.records import Reply
     from culturecare_harness.runs import JudgeOptions
     from culturecare_harness.store import VerdictStore
@@ -598,13 +598,7 @@ def compare_and_score(
     check_backend(judge)
     pairs = pairing.pairs
     progress.say(f"Comparing {len(pairs)} pairs of replies by {judge.name} ({judge.mode}), each in both orders.")
-    finished = 0
-
-    def count(number: int) -> None:
-        nonlocal finished
-        finished += number
-        progress.advance(finished, 2 * len(pairs))
-
+    count = counter(progress, 2 * len(pairs))
     with open_store(options.store) as store:
         verdicts = compare(pairs, judge, rubric=rubric, store=store, advance=count, retry_failed=options.retry_failed)
     result = build_pairs_result(pairing, verdicts, judge, notes)

@@ -9,11 +9,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
-__all__ = ["Progress", "terminal_progress"]
+__all__ = ["Progress", "counter", "terminal_progress"]
 
 
 class Progress(Protocol):
@@ -24,6 +24,18 @@ class Progress(Protocol):
 
     def advance(self, finished: int, total: int) -> None:
         """Takes how many verdicts of how many are there."""
+
+
+def counter(progress: Progress, total: int) -> Callable[[int], None]:
+    """Returns what takes the number of verdicts that are new, and tells `progress` how many of `total` are there."""
+    finished = 0
+
+    def count(number: int) -> None:
+        nonlocal finished
+        finished += number
+        progress.advance(finished, total)
+
+    return count
 
 
 class _TerminalProgress:

@@ -14,6 +14,7 @@ from culturecare_harness.dataset import Selection, select_instances
 from culturecare_harness.engines import Engine
 from culturecare_harness.generate import Generation, ModelChoice, generate_replies
 from culturecare_harness.judge import JudgeItem, judge_replies
+from culturecare_harness.progress import Progress, counter
 from culturecare_harness.records import (
     Hash,
     Instance,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from culturecare_harness.backends import Backend
     from culturecare_harness.judges import JudgeFile
-    from culturecare_harness.progress import Progress
 
 __all__ = ["MANIFEST", "REPLIES", "JudgeOptions", "Manifest", "ReplySet", "evaluate", "judge_and_score", "load_replies", "manifest_of"]
 
@@ -258,14 +258,8 @@ def judge_and_score(
         return result, path
     stem = f"{judge.name}-{judge.judge.settings_hash[:6]}{judge.judge.prompt_hash[:6]}"
     size = len(select_rubric(judge.rubric).dimensions)
-    finished, total = 0, len(replies) * size
     progress.say(f"Judging {len(replies)} replies by {judge.name} ({judge.mode}).")
-
-    def count(number: int) -> None:
-        nonlocal finished
-        finished += number
-        progress.advance(finished, total)
-
+    count = counter(progress, len(replies) * size)
     items = [JudgeItem(reply_id=reply.id, post=posts[reply.instance_id], reply=reply.text) for reply in replies]
     if options.engine == "ray":
         from culturecare_harness.engines.ray import judge_with_ray, read_verdicts
