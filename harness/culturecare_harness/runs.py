@@ -64,6 +64,7 @@ class Manifest(Record):
     """What a run was asked to do: all that its replies depend on. It holds neither keys nor the folder of the released files."""
 
     model: Model
+    model_identity: Hash
     batch_size: int
     split: culturecare.Split
     dataset_revision: Hash
@@ -87,6 +88,7 @@ def manifest_of(choice: ModelChoice, strategies: Iterable[str], selection: Selec
     """
     return Manifest(
         model=choice.model,
+        model_identity=choice.identity,
         batch_size=choice.batch_size,
         split=selection.split,
         dataset_revision=culturecare.dataset_revision(selection.split, selection.release),

@@ -125,7 +125,10 @@ class JudgeFile(Record):
     def store_settings(self) -> str:
         """Hash of the settings on which a stored answer depends: the server too, since two may give one name to different models."""
         without = {"name", "summary", "measure", "device", "batch_size", "samples", "min_digit_mass"} | _HOW_A_SERVER_IS_CALLED
-        return digest({field: value for field, value in self.model_dump().items() if field not in without})
+        settings = {field: value for field, value in self.model_dump().items() if field not in without}
+        if self.backend == "hf" and Path(self.model).is_dir():  # Two folders of one relative name are two models.
+            settings["model"] = str(Path(self.model).resolve())
+        return digest(settings)
 
     @property
     def judge(self) -> Judge:
