@@ -1,15 +1,16 @@
-"""Statistics: means over cultures and their intervals."""
+"""Statistics: means over cultures and their intervals, and the ranks that rows may have."""
 
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from culturecare_harness.stats import LEVEL, mean_of_means, mean_of_means_interval
+from culturecare_harness.stats import LEVEL, mean_of_means, mean_of_means_error, mean_of_means_interval, rank_intervals
 
 GRADES = st.lists(st.floats(1, 5), min_size=2, max_size=12)
 CULTURES = st.lists(GRADES, min_size=1, max_size=4)
@@ -109,3 +110,92 @@ def test_intervals_cover_the_true_mean_about_as_often_as_they_say(sizes: tuple[i
     drawn = [[rng.normal(3, 1 + position, size).tolist() for position, size in enumerate(sizes)] for _ in range(1000)]
     covered = sum(low <= 3 <= high for low, high in (interval_of(*samples) for samples in drawn)) / len(drawn)
     assert covered == pytest.approx(LEVEL, abs=0.025)
+
+
+# --- Ranks -----------------------------------------------------------------------------------------------------------------------
+
+
+def ranks(means: list[float], error: float | list[float] = 0.1, freedom: float = 50.0) -> list[tuple[float, float]]:
+    errors = error if isinstance(error, list) else [error] * len(means)
+    best, worst = rank_intervals(means, errors, [freedom] * len(means))
+    return list(zip(best.tolist(), worst.tolist(), strict=True))
+
+
+def test_rows_that_are_far_apart_have_a_rank_each_and_the_highest_mean_the_first() -> None:
+    assert ranks([1.0, 5.0, 3.0]) == [(3, 3), (1, 1), (2, 2)]
+
+
+def test_rows_that_chance_could_part_share_ranks() -> None:
+    assert ranks([3.0, 3.1, 1.0]) == [(1, 2), (1, 2), (3, 3)]
+    assert ranks([3.0, 3.0, 3.0]) == [(1, 3)] * 3
+
+
+def test_equal_means_without_any_error_share_their_ranks() -> None:
+    assert ranks([2.0, 4.0, 2.0], error=0.0, freedom=math.inf) == [(2, 3), (1, 1), (2, 3)]
+
+
+def test_a_row_alone_is_first() -> None:
+    assert ranks([3.0]) == [(1, 1)]
+
+
+def test_no_row_has_no_ranks() -> None:
+    assert ranks([]) == []
+
+
+def test_a_row_without_a_mean_has_no_rank_and_takes_none() -> None:
+    [first, without, last] = ranks([4.0, math.nan, 2.0])
+    assert (first, last) == ((1, 1), (2, 2))
+    assert all(map(math.isnan, without))
+    assert all(math.isnan(end) for row in ranks([math.nan, math.nan]) for end in row)
+
+
+def test_a_row_whose_error_is_unknown_may_have_any_rank_and_bounds_no_others() -> None:
+    assert ranks([5.0, 3.0, 1.0], error=[0.1, math.nan, 0.1]) == [(1, 2), (1, 3), (2, 3)]
+
+
+def test_few_degrees_of_freedom_make_ranks_wider() -> None:
+    assert ranks([4.0, 3.0], freedom=1.0) == [(1, 2), (1, 2)]
+    assert ranks([4.0, 3.0], freedom=100.0) == [(1, 1), (2, 2)]
+    best, worst = rank_intervals([4.0, 3.0], [0.1, 0.1], [math.nan, math.inf])
+    assert best.tolist() == [1, 1]
+    assert worst.tolist() == [2, 2]
+
+
+@given(st.lists(st.floats(1, 5) | st.just(math.nan), max_size=12), st.floats(0, 1))
+def test_ranks_lie_among_the_rows_and_hold_the_rank_of_the_mean(means: list[float], error: float) -> None:
+    known = [mean for mean in means if not math.isnan(mean)]
+    for mean, (best, worst) in zip(means, ranks(means, error), strict=True):
+        if not math.isnan(mean):
+            assert 1 <= best <= 1 + sum(other > mean for other in known)
+            assert len(known) - sum(other < mean for other in known) <= worst <= len(known)
+
+
+@given(st.permutations([1.0, 2.0, 2.05, 3.0, math.nan]))
+def test_the_order_of_rows_moves_no_rank(means: list[float]) -> None:
+    def by_mean(rows: list[float]) -> dict[str, str]:
+        return {repr(mean): repr(row) for mean, row in zip(rows, ranks(rows), strict=True)}
+
+    assert by_mean(means) == by_mean([1.0, 2.0, 2.05, 3.0, math.nan])
+
+
+@pytest.mark.parametrize(("apart", "size"), [(0.0, 8), (0.1, 8), (0.4, 20)])
+def test_intervals_of_ranks_cover_the_true_rank_at_least_as_often_as_they_say(apart: float, size: int) -> None:
+    generator = np.random.default_rng(11)
+    true = np.arange(12) * apart  # The last is the best; equal ones share every rank between them.
+    best_true = 1 + (true[None, :] > true[:, None]).sum(axis=1)
+    worst_true = 12 - (true[None, :] < true[:, None]).sum(axis=1)
+    covered = np.zeros(12)
+    for _ in range(400):
+        samples = generator.normal(true[:, None], 1.0, (12, size))
+        errors = [mean_of_means_error([row.tolist()]) or (math.nan, math.nan) for row in samples]
+        best, worst = rank_intervals(samples.mean(axis=1), [error for error, _ in errors], [freedom for _, freedom in errors])
+        covered += (best <= best_true) & (worst_true <= worst)
+    assert covered.min() / 400 >= LEVEL - 0.01
+
+
+def test_ten_thousand_rows_take_less_than_two_seconds() -> None:
+    generator = np.random.default_rng(3)
+    start = time.perf_counter()
+    best, worst = rank_intervals(generator.uniform(1, 5, 10_000), np.full(10_000, 0.05), np.full(10_000, 100.0))
+    assert time.perf_counter() - start < 2
+    assert (best <= worst).all()

@@ -23,6 +23,7 @@ from culturecare_harness.backends import check_backend, open_backend
 from culturecare_harness.judge import EMPTY_REPLY, JudgeItem, judge_replies
 from culturecare_harness.judges import JudgeFile, select_judge
 from culturecare_harness.progress import Progress, counter
+from culturecare_harness.protocols import followed
 from culturecare_harness.records import (
     SCHEMA_VERSION,
     Dataset,
@@ -156,12 +157,14 @@ class JuryResult(Record):
         judge_coverage: Share of each juror's verdicts that have a score.
         reasons: Count of each reason for a missing score of the jury.
         notes: Sentences that must be read with the numbers.
+        protocol: Name of the protocol that was followed, null where it was none.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     created: dt.datetime
     model: Model
     dataset: Dataset
+    protocol: str | None = None
     strategies: dict[str, Hash]
     generation: dict[str, Any]
     jury: Jury
@@ -428,6 +431,7 @@ def build_jury_result(
         created=result.created,
         model=model,
         dataset=result.dataset,
+        protocol=followed(result.dataset, replies, result.strategies, seats.jury.judges),
         strategies=result.strategies,
         generation=result.generation,
         jury=seats.jury,

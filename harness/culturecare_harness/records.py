@@ -35,8 +35,10 @@ __all__ = [
     "Verdict",
     "append_records",
     "digest",
+    "json_bytes",
     "read_records",
     "reply_id",
+    "whole_file",
     "write_json",
     "write_records",
 ]
@@ -210,12 +212,14 @@ class Result(Record):
         coverage: Share of all verdicts that have a score; null where no judge was used.
         reasons: Count of each reason for a missing score.
         notes: Sentences that must be read with the numbers.
+        protocol: Name of the protocol that was followed, null where it was none.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     created: dt.datetime
     model: Model
     dataset: Dataset
+    protocol: str | None = None
     strategies: dict[str, Hash]
     generation: dict[str, Any]
     judge: Judge | None
@@ -278,8 +282,12 @@ def write_records(path: Path, records: Sequence[BaseModel]) -> None:
 
 def write_json(path: Path, record: BaseModel) -> None:
     """Writes one record as strict, indented JSON in one step."""
-    text = json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
-    _write_whole(path, text.encode() + b"\n")
+    _write_whole(path, json_bytes(record))
+
+
+def json_bytes(record: BaseModel) -> bytes:
+    """A record as strict, indented JSON."""
+    return json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def _line(record: BaseModel) -> bytes:
@@ -287,13 +295,17 @@ def _line(record: BaseModel) -> bytes:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    with _beside(path) as temporary:
+    with whole_file(path) as temporary:
         temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name when the block ends well and goes when it does not."""
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary file beside `path`, which takes that name when the block ends well and goes when it does not.
+
+    Raises:
+        DataError: Nothing can be written there.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

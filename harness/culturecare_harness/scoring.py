@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from culturecare import CultureCareError, cultures, detect_language
+from culturecare_harness.protocols import followed
 from culturecare_harness.records import Dataset, Model, Result, Score
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.stats import mean_of_means, mean_of_means_interval
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from culturecare_harness.judges import JudgeFile
     from culturecare_harness.records import Reply, Verdict
 
-__all__ = ["build_result", "metric_names", "reply_metrics", "summarise"]
+__all__ = ["build_result", "graded_metrics", "metric_names", "package_versions", "reply_metrics", "score_rows", "summarise"]
 
 _GROUPS = ("emotional", "cultural", "quality")
 _DESCRIPTIVE = ("same_language", "reply_characters")
@@ -54,11 +55,22 @@ def reply_metrics(text: str, language: str | None, verdicts: Sequence[Verdict] |
     }
     if verdicts is None:
         return metrics
-    scores = {verdict.dimension: verdict.score for verdict in verdicts}
     [rubric] = {verdict.judge.rubric for verdict in verdicts}
+    return metrics | graded_metrics({verdict.dimension: verdict.score for verdict in verdicts}, rubric)
+
+
+def graded_metrics(scores: Mapping[str, float | None], rubric: str) -> dict[str, float | None]:
+    """The metrics that come from grades.
+
+    Args:
+        scores: Score of each dimension of the rubric, null where there is none.
+        rubric: Name of the rubric.
+
+    Returns:
+        Each dimension, the groups, `overall` and `coverage`, as in `reply_metrics`.
+    """
     dimensions = select_rubric(rubric).dimensions
-    for dimension in dimensions:
-        metrics[dimension.key] = scores[dimension.key]
+    metrics: dict[str, float | None] = {dimension.key: scores[dimension.key] for dimension in dimensions}
     for group in _GROUPS:
         metrics[group] = _mean_if_whole([scores[dimension.key] for dimension in dimensions if dimension.group == group])
     metrics["overall"] = _mean_if_whole([metrics["emotional"], metrics["cultural"]])
@@ -106,13 +118,14 @@ def build_result(
         score
         for strategy in prompts
         for metric in metric_names(judge.rubric if judge else None)
-        for score in _scores(strategy, metric, {key: values[strategy, key] for key in dataset.cultures})
+        for score in score_rows(strategy, metric, {key: values[strategy, key] for key in dataset.cultures})
     ]
     given = None if verdicts is None else [verdict for of_reply in by_reply.values() for verdict in of_reply]
     return Result(
         created=dt.datetime.now(dt.UTC).replace(microsecond=0),
         model=model,
         dataset=dataset,
+        protocol=followed(dataset, replies, prompts, [judge.judge] if judge is not None else []),
         strategies=prompts,
         generation=replies[0].generation,
         judge=judge.judge if judge else None,
@@ -121,7 +134,7 @@ def build_result(
         # A reason may quote an answer after its colon, and an answer may quote a post: the count keeps the kind alone.
         reasons=dict(Counter(verdict.reason.partition(":")[0] for verdict in given or () if verdict.reason is not None)),
         notes=(*_notes(replies, dataset, judge), *notes),
-        versions=_versions(),
+        versions=package_versions(),
     )
 
 
@@ -158,7 +171,7 @@ def summarise(by_reply: Sequence[Sequence[Verdict]]) -> dict[str, dict[str, floa
     summary = {}
     for metric in items[0]:
         if metric not in {*_DESCRIPTIVE, "coverage"}:
-            [score, _] = _scores("", metric, {"": items})
+            [score, _] = score_rows("", metric, {"": items})
             summary[metric] = score.model_dump(include={"mean", "low", "high", "n", "coverage"})
     return summary
 
@@ -177,7 +190,14 @@ def _verdicts_by_reply(replies: Sequence[Reply], verdicts: Sequence[Verdict] | N
     return {reply.id: [by_reply[reply.id][key] for key in keys] for reply in replies}
 
 
-def _scores(strategy: str, metric: str, by_culture: Mapping[str, Sequence[Mapping[str, float | None]]]) -> list[Score]:
+def score_rows(strategy: str, metric: str, by_culture: Mapping[str, Sequence[Mapping[str, float | None]]]) -> list[Score]:
+    """Scores of one strategy and metric: one row a culture, and one of all.
+
+    Args:
+        strategy: Strategy of the replies.
+        metric: Which of the items' values.
+        by_culture: For each culture, one mapping of metrics to values a reply.
+    """
     present = {key: [value for item in items if (value := item[metric]) is not None] for key, items in by_culture.items()}
     total = {key: len(items) for key, items in by_culture.items()}
     rows = [([present[key]], key, total[key]) for key in by_culture]
@@ -216,7 +236,8 @@ def _notes(replies: Sequence[Reply], dataset: Dataset, judge: JudgeFile | None) 
     return notes
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on; an extra that is not installed is left out."""
     versions: dict[str, Any] = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
