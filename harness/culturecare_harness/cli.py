@@ -90,9 +90,11 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again for
 @app.command(
     epilog="Examples:\n\n  culturecare eval --model packaged:smollm2 --strategies standard,cga --limit 2\n\n"
     "  culturecare eval --model Qwen/Qwen2.5-7B-Instruct --judge llama-3.1-70b --judge-set base_url=http://localhost:8000/v1\n\n"
-    "  culturecare eval --model my-model --base-url http://localhost:8080/v1 --split sample --judge o3-mini"
+    "  culturecare eval --model my-model --base-url http://localhost:8080/v1 --split sample --judge o3-mini\n\n"
+    "  culturecare eval --model my-model --base-url http://localhost:8080/v1 --protocol sample-v1 --judge-set base_url=http://localhost:8000/v1"
 )
 def eval(  # noqa: A001 - the command's name.
+    ctx: typer.Context,
     model: Annotated[
         str, typer.Option("--model", help="Hub name, folder, packaged:smollm2, or the server's name for a model behind --base-url.")
     ],
@@ -133,6 +135,15 @@ def eval(  # noqa: A001 - the command's name.
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="At most so many instances of each culture.", show_default=False)
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--protocol",
+            help="Run what a leaderboard's protocol asks for (see `culturecare protocols`): its posts, settings and judge. "
+            "--strategies and --judge-set may still be given.",
+            show_default=False,
+        ),
+    ] = None,
     judge: JudgeName = "smollm2",
     judge_set: JudgeSettings = None,
     store: Store = None,
@@ -159,8 +170,6 @@ def eval(  # noqa: A001 - the command's name.
     from culturecare_harness.generate import Generation, ModelChoice
     from culturecare_harness.runs import JudgeOptions, evaluate, manifest_of
 
-    folder_given = release or os.environ.get("CULTURECARE_RELEASE")
-    chosen_split = split or ("test" if folder_given else "sample")
     arguments = _settings(model_arg, "--model-arg")
     if base_url is not None:
         if not base_url.startswith(("http://", "https://")):
@@ -171,15 +180,24 @@ def eval(  # noqa: A001 - the command's name.
     choice = ModelChoice(name=model, backend=backend or "hf", arguments=arguments, batch_size=1 if base_url else batch_size, device=device)
     import culturecare
 
-    selection = Selection(
-        split=chosen_split,
-        release=culturecare.release_dir(release) if chosen_split == "test" else None,
-        cultures=tuple(cultures.split(",")),
-        text=text,
-        per_culture=limit,
-    )
-    generation = Generation(temperature=temperature, max_gen_toks=max_gen_toks, seed=seed)
-    names = strategies.split(",")
+    if protocol is not None:
+        _refuse_what_the_protocol_fixes(ctx, protocol)
+        from culturecare_harness.protocols import plan, select_protocol
+
+        followed = select_protocol(protocol)
+        names, selection, generation = plan(followed, None if strategies == "all" else strategies.split(","), release)
+        judge = followed.judge.name if followed.judge is not None else "none"
+    else:
+        chosen_split = split or ("test" if release or os.environ.get("CULTURECARE_RELEASE") else "sample")
+        names = strategies.split(",")
+        selection = Selection(
+            split=chosen_split,
+            release=culturecare.release_dir(release) if chosen_split == "test" else None,
+            cultures=tuple(cultures.split(",")),
+            text=text,
+            per_culture=limit,
+        )
+        generation = Generation(temperature=temperature, max_gen_toks=max_gen_toks, seed=seed)
     chosen_judge = _judge(judge, judge_set, max_cost)
     manifest = manifest_of(choice, names, selection, generation)
     folder = out or Path("runs") / f"{choice.shown_name.replace('/', '--')}-{manifest.hash}"
@@ -219,8 +237,8 @@ def judge_run(
 ) -> None:
     """Judge replies that are there already: of a run, or saved by `lm_eval --log_samples`."""
     from culturecare import CultureCareError
-    from culturecare_harness.report import print_jury_result
     from culturecare_harness.runs import JudgeOptions, judge_and_score, load_replies
+    from culturecare_harness.terminal import print_jury_result
 
     if (judge is None) == (jury is None) or judge == "none":
         raise CultureCareError("name a judge with --judge, or a jury with --jury; `culturecare judges` lists them")
@@ -270,8 +288,8 @@ def judge_compare(
     """Which of two replies a judge prefers, asked in both orders: win rates, flips, ties, and a ranking."""
     from culturecare import CultureCareError
     from culturecare_harness.pairs import against_model, against_peer, against_strategy, compare_and_score, round_robin
-    from culturecare_harness.report import print_pairs_result
     from culturecare_harness.runs import JudgeOptions, load_replies
+    from culturecare_harness.terminal import print_pairs_result
 
     chosen = _judge(judge, judge_set, max_cost)
     if chosen is None:
@@ -392,6 +410,173 @@ def strategies() -> None:
     _console().print(table)
 
 
+@app.command(name="protocols")
+def list_protocols() -> None:
+    """List the protocols of the leaderboard: what a run must have done for its scores to stand beside others'."""
+    from rich.table import Table
+
+    from culturecare_harness.protocols import protocols as all_protocols
+
+    table = Table("protocol", "status", "split", "posts", "judged by", "hash", "what it is", header_style="bold")
+    for known in all_protocols().values():
+        judges = ", ".join(judge.name for judge in known.judges)
+        table.add_row(
+            known.name, known.status, known.posts.split, str(sum(known.posts.cultures.values())), judges, known.hash, known.summary
+        )
+    _console().print(table)
+
+
+@app.command(
+    epilog="Examples:\n\n  culturecare submit runs/demo --to runs/board --submitter me\n\n"
+    "  culturecare submit runs/my-model-… --to hf://datasets/ORG/culturecare-results --model-name me/my-model --parameters 7.6B\n\n"
+    "  culturecare submit runs/my-model-… --bundle my-model.zip --submitter me"
+)
+def submit(
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a finished run, or of lm_eval's samples once judged, or a bundle.", show_default=False)
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", help="Folder of a board here, or hf://datasets/OWNER/NAME, on which a pull request is opened.", show_default=False
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="Also, or only, write the bundle to this ZIP file.", show_default=False)
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="Name of the protocol.", show_default="the one that the run followed")
+    ] = None,
+    submitter: Annotated[
+        str | None, typer.Option("--submitter", help="Who hands it in.", show_default="the account that is logged in to the Hub")
+    ] = None,
+    model_name: Annotated[
+        str | None, typer.Option("--model-name", help="The model's public name, OWNER/NAME.", show_default="its name in the run")
+    ] = None,
+    parameters: Annotated[
+        str | None, typer.Option("--parameters", help="Number of the model's parameters, such as 135M or 7.6B.", show_default=False)
+    ] = None,
+    weights: Annotated[
+        Literal["open", "closed"] | None, typer.Option("--weights", help="Whether anyone can have the weights.", show_default=False)
+    ] = None,
+    licence: Annotated[str | None, typer.Option("--licence", help="The model's licence, such as Apache-2.0.", show_default=False)] = None,
+    link: Annotated[str | None, typer.Option("--link", help="https address where to read about the model.", show_default=False)] = None,
+    eval_results: Annotated[
+        str | None,
+        typer.Option(
+            "--eval-results",
+            metavar="ORG/culturecare",
+            help="Write .eval_results/culturecare*.yaml for this dataset and open a pull request with them on the model's repository.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, and write --bundle and .eval_results, but hand nothing in.")] = False,  # noqa: FBT002
+    release: Release = None,
+) -> None:
+    """Hand in a run to a leaderboard: it is checked against the protocol, and what must not leave this machine is taken out."""
+    from culturecare import CultureCareError
+    from culturecare_harness.submit import About, read_parameters
+    from culturecare_harness.submit import submit as hand_in
+
+    if to is None and bundle is None and eval_results is None:
+        raise CultureCareError("name a board with --to, a file with --bundle, or a dataset with --eval-results")
+    about = About(
+        submitter=submitter,
+        model=model_name,
+        parameters=read_parameters(parameters) if parameters else None,
+        weights=weights,
+        licence=licence,
+        link=link,
+    )
+    with _progress() as progress:
+        submitted = hand_in(
+            run, to, about, progress, protocol=protocol, release=release, bundle_file=bundle, eval_results=eval_results, dry_run=dry_run
+        )
+    for sentence in submitted.sentences:
+        typer.echo(sentence)
+
+
+@app.command(
+    epilog="Examples:\n\n  culturecare verify my-model.zip\n\n"
+    "  culturecare verify board --release path/to/release --judge-set base_url=http://localhost:8000/v1\n\n"
+    "  culturecare verify hf://datasets/ORG/culturecare-results@refs/pr/12 --release path/to/release\n\n"
+    "  culturecare verify board/submissions/demo/owner--model/0123456789abcdef --share 1 --seed 42 --out check.json"
+)
+def verify(
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            help="A bundle's ZIP file, a submission's folder, or a board (a folder, or hf://datasets/OWNER/NAME, with @refs/pr/N for a "
+            "pull request): all that is unverified there.",
+            show_default=False,
+        ),
+    ],
+    release: Release = None,
+    judge_set: JudgeSettings = None,
+    share: Annotated[
+        float | None,
+        typer.Option("--share", min=0.001, max=1, help="Share of the replies that is judged again.", show_default="as the protocol says"),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Of the draw; one from a verification repeats its draw.", show_default="drawn now"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="File of the verification.", show_default="on the board, or beside the ZIP file"),
+    ] = None,
+) -> None:
+    """Verify submissions: recompute the scores, have a random share judged again by the protocol's judge, flag suspicious replies.
+
+    Ends with exit code 1 where a submission is not verified. For a board on the Hub, a pull request with the records is opened.
+    """
+    from culturecare_harness.board import fetch
+    from culturecare_harness.records import write_json
+    from culturecare_harness.terminal import print_verification
+    from culturecare_harness.verify import propose, targets
+    from culturecare_harness.verify import verify as verify_bundle
+
+    statuses, records = [], []
+    with _progress() as progress:
+        path = fetch(bundle, progress) if bundle.startswith("hf://") else Path(bundle)
+        for found, place in targets(path, out, progress):
+            verification = verify_bundle(found, progress=progress, release=release, judge_settings=judge_set or (), share=share, seed=seed)
+            write_json(place, verification)
+            print_verification(verification, _console())
+            typer.echo(f"Verification file: {place}")
+            statuses.append(verification.status)
+            records.append(verification)
+    if bundle.startswith("hf://") and records:
+        typer.echo(f"Pull request: {propose(bundle, records)}")
+    if not statuses:
+        typer.echo(f"{bundle}: every submission is verified or was looked at already.")
+    if any(status != "verified" for status in statuses):
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Examples:\n\n  culturecare leaderboard --results runs/board\n\n"
+    "  culturecare leaderboard --results hf://datasets/ORG/culturecare-results --port 8080"
+)
+def leaderboard(
+    results: Annotated[str, typer.Option("--results", help="Folder of a board, or hf://datasets/OWNER/NAME.", show_default=False)],
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for everyone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 7860,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,  # noqa: FBT002 - a flag.
+) -> None:
+    """Show a board in the browser; nothing is written to it, and it follows what is put there."""
+    import importlib.util
+
+    from culturecare import CultureCareError
+
+    if importlib.util.find_spec("gradio") is None:
+        raise CultureCareError("the leaderboard needs gradio: pip install 'culturecare[leaderboard]'")
+    from culturecare_leaderboard import launch
+
+    with _progress() as progress:
+        launch(results, progress, host=host, port=port, open_browser=open_browser)
+
+
 @data_app.command("stats", epilog="Example:\n\n  culturecare data stats --release path/to/release")
 def data_stats(
     release: Release = None,
@@ -451,6 +636,47 @@ def data_build(
     typer.echo('Load it with datasets.load_dataset("culturecare", CONFIG); without a network, set HF_HUB_OFFLINE=1 to spare the search.')
 
 
+@data_app.command(
+    "publish",
+    epilog="Examples:\n\n  culturecare data publish --repo-id ORG/culturecare --dry-run --out published\n\n"
+    "  culturecare data publish --repo-id ORG/culturecare --pull-request\n\n"
+    "  culturecare data publish --repo-id ORG/culturecare --private --include-release --release path/to/release",
+)
+def data_publish(
+    repo_id: Annotated[str, typer.Option("--repo-id", metavar="ORG/NAME", help="The dataset on the Hub; made where it does not exist.")],
+    release: Release = None,
+    include_release: Annotated[  # noqa: FBT002 - a flag.
+        bool, typer.Option("--include-release", help="Also publish the released annotations, behind access requests.")
+    ] = False,
+    pull_request: Annotated[bool, typer.Option("--pull-request", help="Open a pull request in place of a commit.")] = False,  # noqa: FBT002
+    private: Annotated[bool, typer.Option("--private", help="Make a new dataset private.")] = False,  # noqa: FBT002
+    message: Annotated[str | None, typer.Option("--message", help="First line of the commit.", show_default="version and splits")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to.", show_default="a temporary one")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write the folder given by --out and upload nothing.")] = False,  # noqa: FBT002
+) -> None:
+    """Publish the dataset on the Hub as Parquet with card and eval.yaml; twice changes nothing.
+
+    The synthetic splits are always published, hydrated text never. Token and endpoint come from `hf auth login` or HF_TOKEN, and from
+    HF_ENDPOINT.
+    """
+    from culturecare_harness.publish import publish_dataset
+
+    with _progress() as progress:
+        published = publish_dataset(
+            repo_id,
+            release,
+            include_release=include_release,
+            pull_request=pull_request,
+            private=private,
+            message=message,
+            out=out,
+            dry_run=dry_run,
+            say=progress.say,
+        )
+    what = "Written" if dry_run else "Pull request" if published.pull_request else "Published" if published.changed else "Nothing to change"
+    typer.echo(f"{what}: {published.url}")
+
+
 def _settings(given: list[str] | None, option: str) -> dict[str, Any]:
     import yaml
 
@@ -466,6 +692,16 @@ def _settings(given: list[str] | None, option: str) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise CultureCareError(f"{option} {item!r}: the value is not valid YAML") from error
     return settings
+
+
+def _refuse_what_the_protocol_fixes(ctx: typer.Context, protocol: str) -> None:
+    from culturecare import CultureCareError
+
+    fixed = ("cultures", "split", "text", "limit", "judge", "temperature", "max_gen_toks", "seed")
+    for name in fixed:
+        if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE":
+            option = f"--{name.replace('_', '-')}"
+            raise CultureCareError(f"{option}: protocol {protocol!r} says that already; leave {option} out, or --protocol")
 
 
 def _judge(name: str, settings: list[str] | None, max_cost: float | None = None) -> JudgeFile | None:
@@ -501,7 +737,7 @@ def _progress() -> AbstractContextManager[Progress]:
 
 
 def _show(result: Result, path: Path) -> None:
-    from culturecare_harness.report import print_result
+    from culturecare_harness.terminal import print_result
 
     print_result(result, _console())
     typer.echo(f"Result file: {path}")

@@ -1,4 +1,4 @@
-"""Showing a result on a terminal."""
+"""The terminal: results, juries, comparisons and verifications as tables."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from culturecare_harness.pairs import PairsResult
     from culturecare_harness.ranking import Rate
     from culturecare_harness.records import Result, Score
+    from culturecare_harness.verify import Verification
 
-__all__ = ["print_jury_result", "print_pairs_result", "print_result"]
+__all__ = ["print_jury_result", "print_pairs_result", "print_result", "print_verification"]
 
 _SUMMARIES = ("emotional", "cultural", "quality", "overall")
 
@@ -132,3 +133,40 @@ def _mean(score: Score) -> str:
     if score.low is None or score.high is None:
         return f"{score.mean:.2f}"
     return f"{score.mean:.2f} [{score.low:.2f}, {score.high:.2f}]"
+
+
+_STATUS_STYLES = {"verified": "bold green", "failed": "bold red", "undecided": "bold yellow"}
+
+
+def print_verification(verification: Verification, console: Console) -> None:
+    """Prints a verification: what it found, the figures behind it, and what a person should look at."""
+    from culturecare_harness.verify import APART
+
+    style = _STATUS_STYLES[verification.status]
+    console.print(
+        f"\nSubmission {verification.bundle} under protocol {verification.protocol}: [{style}]{verification.status}[/{style}]",
+        highlight=False,
+    )
+    for reason in verification.reasons:
+        console.print(f"- {reason}", highlight=False, markup=False)
+    rejudged = verification.rejudged
+    if rejudged is not None:
+        table = Table("strategy", "replies", "verdicts", "submitted less new, in grades", header_style="bold")
+        for row in rejudged.comparisons:
+            interval = "" if row.low is None or row.high is None else f" [{row.low:+z.3f}, {row.high:+z.3f}]"
+            table.add_row(
+                row.strategy, str(row.replies), str(row.verdicts), "–" if row.difference is None else f"{row.difference:+z.3f}{interval}"
+            )
+        console.print(table)
+        figures = {
+            "mean absolute difference": rejudged.absolute,
+            "correlation": rejudged.correlation,
+            f"share more than {APART} grades apart": rejudged.apart,
+        }
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
+        missing = (rejudged.missing_now, rejudged.missing_submitted, rejudged.missing_both)
+        console.print(f"{shown[:1].upper()}{shown[1:]}." if shown else "No verdict has a score on both sides.", highlight=False)
+        console.print("Without a score: {} now, {} when handed in, {} both.".format(*missing), highlight=False)
+    console.print(f"Drawn with --seed {verification.seed} --share {verification.share:g}.", highlight=False)
+    for flag in verification.flags:
+        console.print(f"Look at: {flag}", highlight=False, markup=False)
