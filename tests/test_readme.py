@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-NOT_RUN_HERE = ("make ", "--model Qwen/")
-"""Left out: what runs this test itself, and what needs a model that only a hub or a server has."""
+NOT_RUN_HERE = ("make ", "--model Qwen/", "culturecare leaderboard")
+"""Left out: what runs this test itself, what needs a model that only a hub or a server has, and what serves until it is stopped."""
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -26,11 +27,21 @@ def environment(folder: Path) -> dict[str, str]:
 
 def test_readme_shows_shell_and_python() -> None:
     assert {language for language, _ in BLOCKS} == {"bash", "python"}
-    assert sum(any(mark in text for mark in NOT_RUN_HERE) for _, text in BLOCKS) == 2
+    assert sum(any(mark in text for mark in NOT_RUN_HERE) for _, text in BLOCKS) == 3
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of `culturecare demo`, and what it printed."""
+    folder = tmp_path_factory.mktemp("demo")
+    command = [str(BIN / "culturecare"), "demo", "--out", str(folder / "demo")]
+    ran = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    return folder / "demo", ran.stdout
 
 
 @pytest.mark.slow
-def test_every_other_block_of_readme_runs_in_its_order(tmp_path: Path) -> None:
+def test_every_other_block_of_readme_runs_in_its_order(tmp_path: Path, demo: tuple[Path, str]) -> None:
     # A copy of the checkout without what was made in it, so that `runs/` of the user is left alone.
     checkout = tmp_path / "checkout"
     files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -38,6 +49,7 @@ def test_every_other_block_of_readme_runs_in_its_order(tmp_path: Path) -> None:
         if (ROOT / name).is_file():
             (checkout / name).parent.mkdir(parents=True, exist_ok=True)
             (checkout / name).write_bytes((ROOT / name).read_bytes())
+    shutil.copytree(demo[0], checkout / "runs" / "demo")  # As `make demo` leaves it.
     for language, text in BLOCKS:
         if any(mark in text for mark in NOT_RUN_HERE):
             continue
@@ -48,13 +60,12 @@ def test_every_other_block_of_readme_runs_in_its_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_shows_every_culture_with_full_coverage(tmp_path: Path) -> None:
-    command = [str(BIN / "culturecare"), "demo", "--out", str(tmp_path / "demo")]
-    ran = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr[-2000:]
+def test_the_demo_shows_every_culture_with_full_coverage(demo: tuple[Path, str]) -> None:
+    folder, printed = demo
     for name in ("American", "Arabic", "Chinese", "German", "Indian", "Japanese", "Jewish", "no measure of a reply's quality"):
-        assert name in ran.stdout
-    [path] = (tmp_path / "demo").glob("*.result.json")
+        assert name in printed
+    [path] = folder.glob("*.result.json")
     result = json.loads(path.read_text(encoding="utf-8"))
+    assert result["protocol"] == "demo"
     assert result["coverage"] == 1.0
     assert {score["coverage"] for score in result["scores"] if score["metric"] == "overall"} == {1.0}

@@ -1,0 +1,1 @@
+"""Views: from a board and an address to what a page shows, as plain data, without a browser."""
