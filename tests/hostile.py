@@ -708,7 +708,7 @@ MEANING: dict[str, tuple[Callable[[], Files], str | None]] = {
     ),
     "a reply changed after it was made": (lambda: edited(replies=in_first(text="Better.")), "was changed after it was made"),
     "a reply that is withheld though its post may be shown": (lambda: edited(replies=_withheld(1)), "there is nothing to withhold"),
-    "most replies withheld": (lambda: edited(replies=_withheld(10)), "more than the share of 0.1"),
+    "most replies withheld": (lambda: edited(replies=_withheld(10)), "more than the share of 0"),
     "a reply withheld for a reason of its own": (lambda: edited(replies=_withheld(1, withheld=SCRIPT)), "withheld for another reason"),
     "a withheld reply that has a text": (
         lambda: edited(replies=in_first(withheld=WITHHELD)),
