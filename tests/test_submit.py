@@ -292,6 +292,39 @@ def test_a_pull_request_is_opened_merged_and_seen_on_the_board(served: Hub, tmp_
 
 
 @pytest.mark.slow
+def test_a_pull_request_is_verified_before_it_is_merged(served: Hub, tmp_path: Path) -> None:
+    served.add_repo("datasets", "org/results", {"README.md": b"---\nlicense: cc-by-4.0\n---\n"})
+    environment = served.environment(tmp_path / "home", served.add_user("org")) | {"CULTURECARE_CACHE": str(tmp_path / "cache")}
+    write_bundle(tmp_path / "b.zip", doctored := make_bundle("lab/listener"))
+    ran = culturecare("submit", "b.zip", "--to", "hf://datasets/org/results", cwd=tmp_path, environment=environment)
+    assert ran.returncode == 0, ran.stderr
+    # Nobody gave these verdicts; the packaged judge finds that out. Its converted model is taken from the user's cache.
+    environment["CULTURECARE_CACHE"] = os.environ.get("CULTURECARE_CACHE", str(Path.home() / ".cache" / "culturecare"))
+    address = "hf://datasets/org/results@refs/pr/1"
+    ran = culturecare("verify", address, "--share", "0.1", "--seed", "1", cwd=tmp_path, environment=environment)
+    assert ran.returncode == 1, ran.stderr
+    assert f"Submission {doctored.id} under protocol demo: failed" in ran.stdout
+    assert "datasets/org/results/discussions/2" in ran.stdout
+    served.merge("datasets", "org/results", 1)
+    served.merge("datasets", "org/results", 2)
+    assert f"verifications/demo/{doctored.id}.json" in served.files("datasets", "org/results")
+
+
+@pytest.mark.slow
+def test_the_same_model_of_another_submitter_is_refused_before_a_pull_request(served: Hub, tmp_path: Path) -> None:
+    served.add_repo("datasets", "org/results", {"README.md": b"---\nlicense: cc-by-4.0\n---\n"})
+    environment = served.environment(tmp_path / "home", served.add_user("me")) | {"CULTURECARE_CACHE": str(tmp_path / "cache")}
+    for name, seed, submitter in [("one.zip", 0, "me"), ("two.zip", 1, "somebody-else")]:
+        write_bundle(tmp_path / name, make_bundle("lab/listener", seed=seed, submitter=submitter))
+    assert culturecare("submit", "one.zip", "--to", "hf://datasets/org/results", cwd=tmp_path, environment=environment).returncode == 0
+    served.merge("datasets", "org/results", 1)
+    ran = culturecare("submit", "two.zip", "--to", "hf://datasets/org/results", cwd=tmp_path, environment=environment)
+    assert ran.returncode == 2
+    assert "model 'lab/listener' is on the board by me" in ran.stderr
+    assert len(served.repo("datasets", "org/results").discussions) == 1
+
+
+@pytest.mark.slow
 def test_without_a_board_or_a_login_the_error_says_what_to_do(served: Hub, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     anonymous = served.environment(tmp_path / "home")

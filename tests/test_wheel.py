@@ -60,3 +60,23 @@ def test_what_an_extra_would_bring_is_named_where_it_is_missing(clean: Path, tmp
     assert ran.returncode == 2
     assert "pip install 'culturecare[" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_the_data_of_every_stage_is_in_the_wheel(clean: Path, tmp_path: Path) -> None:
+    listed = run(clean / "culturecare", "protocols", cwd=tmp_path)
+    for name in ("v1", "sample-v1", "demo"):
+        assert f" {name} " in listed
+    # Judge-directed patterns and the leaderboard's pages are files beside the code.
+    code = (
+        "from pathlib import Path; import culturecare_leaderboard as board; from culturecare_harness.suspicion import patterns; "
+        "folder = Path(board.__file__).parent; "
+        "print(bool(patterns()), len(list((folder / 'templates').glob('*.html'))) > 3, (folder / 'style.css').is_file())"
+    )
+    assert "True True True" in run(clean / "python", "-c", code, cwd=tmp_path)
+
+
+def test_the_leaderboard_names_its_extra(clean: Path, tmp_path: Path) -> None:
+    command = [str(clean / "culturecare"), "leaderboard", "--results", "."]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "pip install 'culturecare[leaderboard]'" in ran.stderr
