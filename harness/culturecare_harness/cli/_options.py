@@ -1,0 +1,127 @@
+"""What several commands share: options, and how they show what goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from rich.console import Console
+
+    from culturecare_harness.judges import JudgeFile
+    from culturecare_harness.progress import Progress
+    from culturecare_harness.records import Result
+
+__all__ = [
+    "EngineName",
+    "JudgeName",
+    "JudgeSettings",
+    "MaxCost",
+    "RayAddress",
+    "Release",
+    "RetryFailed",
+    "Store",
+    "console",
+    "judge_of",
+    "prepare_packaged_model",
+    "progress_bar",
+    "settings",
+    "show",
+]
+
+Release = Annotated[
+    Path | None,
+    typer.Option(
+        "--release",
+        help="Folder with the released annotations (Arabic_data.jsonl …); by default $CULTURECARE_RELEASE.",
+        show_default=False,
+    ),
+]
+JudgeName = Annotated[str, typer.Option("--judge", help="Name of a judge (see `culturecare judges`), a judge's YAML file, or none.")]
+JudgeSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--judge-set",
+        metavar="FIELD=VALUE",
+        help="Change one field of the judge's file, such as mode=argmax; may be repeated.",
+        show_default=False,
+    ),
+]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", help="File that keeps every judge's answers, so that none is paid for twice.", show_default="in the cache folder"
+    ),
+]
+EngineName = Annotated[
+    Literal["embedded", "ray"], typer.Option("--engine", help="Where judging runs: in this process, or on a Ray cluster.")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray-address", help="Address of a running cluster, with --engine ray.", show_default="Ray is started on this machine"),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", help="Stop before the judge has cost so many US dollars.", show_default=False),
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again for verdicts that the store has without a score.")]
+
+
+def settings(given: list[str] | None, option: str) -> dict[str, Any]:
+    import yaml
+
+    from culturecare import CultureCareError
+
+    settings = {}
+    for item in given or []:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise CultureCareError(f"{option} {item!r}: must be NAME=VALUE, such as dtype=bfloat16")
+        try:
+            settings[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise CultureCareError(f"{option} {item!r}: the value is not valid YAML") from error
+    return settings
+
+
+def judge_of(name: str, settings: list[str] | None, max_cost: float | None = None) -> JudgeFile | None:
+    if name == "none":
+        return None
+    from culturecare_harness.judges import select_judge
+
+    overrides = [*(settings or [])]
+    if max_cost is not None:
+        overrides.append(f"max_cost={max_cost}")
+    return select_judge(name, overrides)
+
+
+def prepare_packaged_model(progress: Progress) -> Path:
+    from culturecare_harness.packaged import packaged_model as prepare
+
+    progress.say("Preparing SmolLM2-135M-Instruct; the first time it is converted, which takes about half a minute.")
+    return prepare()
+
+
+def console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    # Without a terminal, rich would wrap at 80 columns and break a table's rows.
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=160)
+
+
+def progress_bar() -> AbstractContextManager[Progress]:
+    from culturecare_harness.progress import terminal_progress
+
+    return terminal_progress(console(stderr=True))
+
+
+def show(result: Result, path: Path) -> None:
+    from culturecare_harness.terminal import print_result
+
+    print_result(result, console())
+    typer.echo(f"Result file: {path}")

@@ -1,0 +1,185 @@
+"""Commands under `human`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from culturecare_harness.cli._app import human_app
+from culturecare_harness.cli._options import Release, console, progress_bar, settings
+
+
+@human_app.command(
+    "plan",
+    epilog="Examples:\n\n  culturecare human plan --posts 30 --difference 0.3\n\n"
+    "  culturecare human plan --posts 40 --replies 6 --raters 3 --cultures 4 --difference 0.25 --family 20 --out plan.json",
+)
+def human_plan(
+    posts: Annotated[int, typer.Option("--posts", help="Posts a culture.")],
+    difference: Annotated[float, typer.Option("--difference", help="True difference between two conditions to be found, in grades.")],
+    cultures: Annotated[int, typer.Option("--cultures", help="Number of cultures.")] = 4,
+    replies: Annotated[int, typer.Option("--replies", help="Replies a post, each by another condition.")] = 2,
+    raters: Annotated[int, typer.Option("--raters", help="Raters of each reply.")] = 3,
+    mean: Annotated[float, typer.Option("--mean", help="Mean grade of the lower condition.")] = 3.0,
+    other_raters: Annotated[bool, typer.Option("--other-raters", help="Each reply to a post has other raters.")] = False,  # noqa: FBT002
+    family: Annotated[
+        int | None, typer.Option("--family", help="Comparisons to correct for.", show_default="each condition with one baseline")
+    ] = None,
+    level: Annotated[float, typer.Option("--level", help="Chance of a false alarm in the whole family.")] = 0.05,
+    power: Annotated[float, typer.Option("--power", help="Wanted chance of finding the difference.")] = 0.8,
+    sd_post: Annotated[float | None, typer.Option("--sd-post", help="Standard deviation of posts.", show_default="assumed")] = None,
+    sd_reply: Annotated[float | None, typer.Option("--sd-reply", help="Of replies within a post.", show_default="assumed")] = None,
+    sd_rater: Annotated[float | None, typer.Option("--sd-rater", help="Of raters.", show_default="assumed")] = None,
+    sd_residual: Annotated[
+        float | None, typer.Option("--sd-residual", help="Of one rater's grade of one reply.", show_default="assumed")
+    ] = None,
+    simulations: Annotated[int, typer.Option("--simulations", help="Simulated studies.")] = 2000,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the simulation.")] = 1234,
+    out: Annotated[Path | None, typer.Option("--out", help="File for the plan as JSON.", show_default=False)] = None,
+) -> None:
+    """Power of a study with people, its size, and how well agreement will be known."""
+    from culturecare import parse_record
+    from culturecare_harness.power import ASSUMED, Design, plan_study, render_plan
+    from culturecare_harness.records import write_json
+
+    given = {"post": sd_post, "reply": sd_reply, "rater": sd_rater, "residual": sd_residual}
+    spread = ASSUMED.model_dump() | {name: value for name, value in given.items() if value is not None}
+    if all(value is not None for value in given.values()):
+        spread["source"] = "given on the command line"
+    elif any(value is not None for value in given.values()):
+        spread["source"] = "partly given on the command line, the rest assumed"
+    fields = {
+        "posts": posts,
+        "difference": difference,
+        "cultures": cultures,
+        "replies": replies,
+        "raters": raters,
+        "mean": mean,
+        "same_raters": not other_raters,
+        "family": family,
+        "level": level,
+        "power": power,
+        "spread": spread,
+    }
+    result = plan_study(parse_record(Design, fields, where="human plan"), simulations=simulations, seed=seed)
+    if out is not None:
+        write_json(out, result)
+    console().print(render_plan(result), markup=False, highlight=False)
+
+
+@human_app.command(
+    "make",
+    epilog="Examples:\n\n  culturecare human make runs/qwen runs/aya --raters 3 --out runs/packet\n\n"
+    "  culturecare human make runs/qwen --form psychologist --cultures german --raters german=ann,ben,cho --out runs/packet "
+    "--workbooks --label-studio",
+)
+def human_make(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs on the same posts.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", help="The packet's folder; key and access codes are written beside it.", show_default=False)
+    ],
+    raters: Annotated[
+        list[str],
+        typer.Option(
+            "--raters",
+            help="CULTURE=NUMBER or CULTURE=NAME,NAME…, once for each culture, or a NUMBER for every culture.",
+            show_default=False,
+        ),
+    ],
+    form: Annotated[str, typer.Option("--form", help="`annotator`, `psychologist`, or a YAML file.")] = "annotator",
+    cultures: Annotated[
+        str | None, typer.Option("--cultures", help="Cultures to take, with commas.", show_default="all of the runs")
+    ] = None,
+    languages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--language", metavar="CULTURE=CODE", help="Ask a culture's raters in this language.", show_default="the culture's main one"
+        ),
+    ] = None,
+    per_item: Annotated[int, typer.Option("--per-item", min=1, help="Replies shown together.")] = 4,
+    raters_per_item: Annotated[int, typer.Option("--raters-per-item", min=1, help="Raters of each item.")] = 3,
+    items: Annotated[int | None, typer.Option("--items", min=1, help="Items of each culture.", show_default="one a post")] = None,
+    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Mix in the peer's reply from the dataset.")] = True,  # noqa: FBT002
+    checks: Annotated[int, typer.Option("--checks", min=0, help="Attention checks a rater.")] = 2,
+    repeats: Annotated[int, typer.Option("--repeats", min=0, help="Items that each rater is given twice.")] = 2,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of all that is left to chance.")] = 0,
+    workbooks: Annotated[bool, typer.Option("--workbooks", help="Also write XLSX workbooks, to OUT-workbooks.")] = False,  # noqa: FBT002
+    label_studio: Annotated[  # noqa: FBT002 - a flag.
+        bool, typer.Option("--label-studio", help="Also write Label Studio configurations and tasks, to OUT-label-studio.")
+    ] = False,
+    release: Release = None,
+) -> None:
+    """Make a blinded packet for people to rate: replies of models and the peer mixed and balanced, their origin in a key file."""
+    from culturecare_harness.human.forms import select_form
+    from culturecare_harness.human.packets import make_packet, read_raters
+    from culturecare_harness.runs import load_replies
+
+    asked_in = {culture: str(code) for culture, code in settings(languages, "--language").items()}
+    with progress_bar() as progress:
+        made = make_packet(
+            [load_replies(run, release, progress) for run in runs],
+            select_form(form),
+            raters=read_raters(raters),
+            out=out,
+            per_item=per_item,
+            raters_per_item=raters_per_item,
+            items=items,
+            choose=[name.strip() for name in cultures.split(",")] if cultures else None,
+            ask_in=asked_in,
+            include_peer=peer,
+            checks=checks,
+            repeats=repeats,
+            seed=seed,
+        )
+    for note in made.key.header.notes:
+        typer.echo(f"Note: {note}")
+    if workbooks:
+        from culturecare_harness.human.xlsx import write_workbooks
+
+        typer.echo(f"Workbooks: {write_workbooks(made.packet, out.with_name(f'{out.name}-workbooks'))[0].parent}")
+    if label_studio:
+        from culturecare_harness.human.label_studio import write_projects
+
+        typer.echo(f"Label Studio: {write_projects(made.packet, out.with_name(f'{out.name}-label-studio'))[0].parent}")
+    typer.echo(f"Packet: {out} ({len(made.packet.assignments)} raters, {sum(made.packet.packet.items.values())} items)")
+    typer.echo(f"Key: {made.key_file} and access codes: {made.tokens_file}; show neither to raters.")
+
+
+@human_app.command(
+    "import",
+    epilog="Examples:\n\n  culturecare human import runs/packet filled/german-1.xlsx\n\n"
+    "  culturecare human import runs/packet project-1-at-2026-01-01.json --kind label-studio",
+)
+def human_import(
+    packet: Annotated[Path, typer.Argument(help="Folder of the packet.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Filled workbooks, Label Studio exports (JSON), ratings (JSON Lines), or folders of them.", show_default=False),
+    ],
+    kind: Annotated[
+        Literal["auto", "jsonl", "xlsx", "label-studio"], typer.Option("--kind", help="What the files are; `auto` goes by their ending.")
+    ] = "auto",
+) -> None:
+    """Import answers into a packet; every answer is checked, and importing a file twice changes nothing."""
+    import datetime as dt
+
+    from rich.table import Table
+
+    from culturecare_harness.human.items import open_packet
+    from culturecare_harness.human.ratings import add_ratings, completeness, import_ratings, read_ratings
+
+    opened = open_packet(packet)
+    now = dt.datetime.now(dt.UTC)
+    # Read all before anything is written: a file that does not fit stops the import as a whole.
+    read = [(file, import_ratings(opened, file, kind, at=now)) for file in files]
+    for file, ratings in read:
+        added = add_ratings(opened, ratings)
+        typer.echo(f"{file}: {added.new} new, {added.replaced} replaced, {added.unchanged} unchanged, {added.passed_over} passed over.")
+    table = Table("rater", "culture", "items finished", "answers", "without answer", header_style="bold")
+    for found in completeness(opened, read_ratings(opened)):
+        table.add_row(
+            found.rater, found.culture, f"{found.finished}/{found.items}", f"{found.answered}/{found.required}", str(found.declined)
+        )
+    console().print(table)
