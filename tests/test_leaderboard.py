@@ -16,6 +16,7 @@ from culturecare import CultureCareError, load_instances
 from culturecare_harness.board import Board, Entry, open_board, put
 from culturecare_harness.bundle import write_bundle
 from culturecare_harness.protocols import protocols
+from culturecare_harness.report.published import published
 from culturecare_harness.suspicion import Suspicion
 from culturecare_harness.verify import Verification
 from culturecare_leaderboard.address import Address, read_address
@@ -27,7 +28,6 @@ from culturecare_leaderboard.theme import HEAT, PALETTE, contrast, ink_on
 from culturecare_leaderboard.views.gains import gains_of
 from culturecare_leaderboard.views.heat import across_cultures, culture_by_dimension, step
 from culturecare_leaderboard.views.items import compare, items_of
-from culturecare_leaderboard.views.published import published
 from culturecare_leaderboard.views.ranking import matching, ranking
 from culturecare_leaderboard.views.settling import settle
 from culturecare_leaderboard.views.tables import Tables, posts_that_may_be_shown

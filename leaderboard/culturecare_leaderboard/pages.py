@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from culturecare import CultureCareError
+from culturecare_harness.report.published import published
 from culturecare_harness.strategies import strategies
 from culturecare_leaderboard.address import ANY, SIZES, TABS, Address
 from culturecare_leaderboard.inert import inert, prose
@@ -17,7 +18,6 @@ from culturecare_leaderboard.theme import HEAT
 from culturecare_leaderboard.views.gains import gains_of
 from culturecare_leaderboard.views.heat import across_cultures, culture_by_dimension
 from culturecare_leaderboard.views.items import compare, items_of
-from culturecare_leaderboard.views.published import published
 from culturecare_leaderboard.views.ranking import COLUMNS, PAGE, WORDS, ranking
 from culturecare_leaderboard.views.settling import settle
 from culturecare_leaderboard.views.tables import GROUPS, SUMMARIES, standing

@@ -1,0 +1,52 @@
+"""How figures are written in the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["grade", "interval", "listed", "number", "p_value", "percent", "signed", "signed_interval"]
+
+NOTHING = "–"
+
+
+def grade(value: float | None) -> str:
+    """A mean grade."""
+    return NOTHING if value is None else f"{value:.2f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """An interval of grades; nothing where there is none."""
+    return "" if low is None or high is None else f"[{low:.2f}, {high:.2f}]"
+
+
+def signed(value: float | None) -> str:
+    """A difference, with its sign."""
+    return NOTHING if value is None else f"{value:+z.2f}".replace("-", "−")
+
+
+def signed_interval(low: float | None, high: float | None) -> str:
+    """An interval of differences; nothing where there is none."""
+    return "" if low is None or high is None else f"[{signed(low)}, {signed(high)}]"
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """A share in [0, 1] as per cent."""
+    return NOTHING if value is None else f"{100 * value:.{digits}f} %"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value to three digits."""
+    return NOTHING if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def number(value: int) -> str:
+    """A count with its thousands parted."""
+    return f"{value:,}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence lists them."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,108 @@
+"""What the report takes from people's ratings: a `human score` result as JSON, of which it reads the fields below and no others.
+
+It is the interface between the two stages: `human score` may say more, and what it says more is passed over here.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from culturecare import DataError, parse_record
+from culturecare_harness.against_people import JudgeQuality
+from culturecare_harness.agreement import Coefficient
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["AnswerShare", "JudgeAgainstPeople", "PeopleScores", "read_people"]
+
+
+class _Part(BaseModel):
+    """A part of a longer record."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class AnswerShare(_Part):
+    """How often people gave one answer to a question of the form.
+
+    Attributes:
+        question: Key of the question.
+        value: Which answer.
+        about: Whose replies: the models' or the peers'.
+        share: In [0, 1]: mean over the cultures of the mean over items; null where there is none.
+        low: Lower end of its 95 % interval, over items.
+        high: Upper end of the interval.
+        items: Number of items with an answer.
+    """
+
+    question: str
+    value: int | str
+    about: Literal["models", "peers"]
+    share: float | None = Field(ge=0, le=1)
+    low: float | None = Field(ge=0, le=1)
+    high: float | None = Field(ge=0, le=1)
+    items: int = Field(ge=0)
+
+
+class JudgeAgainstPeople(_Part):
+    """How well one judge agrees with the people.
+
+    Attributes:
+        judge: Name of the judge, or of the jury.
+        metrics: One for each metric that both graded.
+    """
+
+    judge: str
+    metrics: tuple[JudgeQuality, ...]
+
+
+class PeopleScores(_Part):
+    """The scores of one packet.
+
+    Attributes:
+        packet: Id of the packet.
+        form: Name of the form: `annotator`, `psychologist` or another.
+        raters: Number of raters whose ratings count.
+        items: Number of items with a rating.
+        split: Split of the posts, null where it is not said.
+        dataset_revision: Fingerprint of the split.
+        excerpt: Whether the raters saw posts as their annotated phrases alone.
+        agreement: Of the raters among themselves, for each question the coefficients that fit it.
+        judges: Agreement of each judge with the people.
+        shares: Shares of the answers, where a question has answers in words or on a scale.
+        notes: Sentences that must be read with the numbers.
+    """
+
+    packet: str
+    form: str
+    raters: int = Field(ge=0)
+    items: int = Field(ge=0)
+    split: str | None = None
+    dataset_revision: str | None = None
+    excerpt: bool | None = None
+    agreement: tuple[Coefficient, ...] = ()
+    judges: tuple[JudgeAgainstPeople, ...] = ()
+    shares: tuple[AnswerShare, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def share_of(self, question: str, value: int | str, about: str = "models") -> AnswerShare | None:
+        """The share of one answer; null where the packet has none."""
+        wanted = (question, str(value), about)
+        return next((share for share in self.shares if (share.question, str(share.value), share.about) == wanted), None)
+
+
+def read_people(path: Path) -> PeopleScores:
+    """Reads a `human score` result.
+
+    Raises:
+        DataError: The file is not there, is no JSON, or lacks a field.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: is no result of `culturecare human score` ({error})") from error
+    return parse_record(PeopleScores, fields, where=str(path))
