@@ -27,6 +27,11 @@ def test_two_folders_of_one_name_are_two_models(tmp_path: Path) -> None:
     assert run_hash(one) != run_hash(two)
 
 
+@pytest.mark.parametrize("name", ["/gpfs/me/listener", "./models/listener", "~/models/listener"])
+def test_a_servers_folder_is_not_in_the_models_name(name: str) -> None:
+    assert ModelChoice(name=name, backend="local-chat-completions").shown_name == "listener"
+
+
 @pytest.mark.parametrize("argument", ["think_end_token", "add_bos_token", "revision", "peft"])
 def test_an_argument_that_can_change_a_reply_makes_another_run(argument: str, tmp_path: Path) -> None:
     values = [tmp_path / "a", tmp_path / "b"]

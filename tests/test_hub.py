@@ -139,11 +139,6 @@ def test_access_requests_are_on_before_what_needs_them_is_there(hub: Hub, owner:
     assert settings < commit
 
 
-def test_a_space_needs_its_kind(hub: Hub, owner: HfApi, folder: Path) -> None:
-    published = publish_folder(folder, "org/board", "space", message="First", space_sdk="gradio", api=owner)
-    assert published.url == f"{hub.url}/spaces/org/board"
-
-
 # --- Pull requests ---------------------------------------------------------------------------------------------------------------
 
 

@@ -111,6 +111,23 @@ def test_the_synthetic_splits_of_every_culture_are_written(published: Path) -> N
     assert set(written(published)) - parquet == {"README.md", "eval.yaml", "LICENSE"}
 
 
+def test_the_licence_speaks_of_the_splits_that_are_there(published: Path, invented_release: Path, tmp_path: Path) -> None:
+    without = (published / "LICENSE").read_text(encoding="utf-8")
+    assert "CC BY 4.0" in without
+    assert "Split test" not in without
+    publish_dataset(REPO, invented_release, include_release=True, out=tmp_path / "with", dry_run=True, say=silent)
+    both = (tmp_path / "with" / "LICENSE").read_text(encoding="utf-8")
+    assert both.startswith("Split test")
+    assert "No model may be trained on them" in both
+    assert both.endswith(without)
+
+
+def test_a_name_that_is_no_repository_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(CultureCareError, match="expected ORG/NAME"):
+        publish_dataset("bad name/..", out=tmp_path / "out", dry_run=True, say=silent)
+    assert not (tmp_path / "out").exists()
+
+
 def test_writing_again_gives_the_same_bytes(published: Path, tmp_path: Path) -> None:
     publish_dataset(REPO, out=tmp_path / "again", dry_run=True, say=silent)
     assert written(tmp_path / "again") == written(published)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from culturecare import CultureCareError
-from culturecare_harness.board import open_board
+from culturecare_harness.board import open_board, put
 from culturecare_harness.bundle import read_bundle, write_bundle
 from culturecare_harness.eval_results import eval_results
 from culturecare_harness.generate import Generation
@@ -101,6 +102,14 @@ def test_a_bundle_can_travel_as_one_file(tmp_path: Path) -> None:
     assert len(open_board(str(tmp_path / "board"), Silent()).entries) == 1
 
 
+def test_what_a_bundle_says_is_not_changed_in_passing(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "b.zip", make_bundle("lab/listener"))
+    submit(tmp_path / "b.zip", str(tmp_path / "same"), About(submitter="somebody", model="lab/listener"), Silent())
+    with pytest.raises(CultureCareError, match="says otherwise of model, parameters"):
+        submit(tmp_path / "b.zip", str(tmp_path / "board"), About(model="other/thing", parameters=7), Silent())
+    assert not (tmp_path / "board").exists()
+
+
 def test_a_dry_run_hands_nothing_in(tmp_path: Path) -> None:
     submitted = submit(write_run(tmp_path / "run"), str(tmp_path / "board"), ME, Silent(), dry_run=True)
     assert submitted.place is None
@@ -144,6 +153,23 @@ def test_a_link_that_is_no_plain_https_address_is_refused(tmp_path: Path, link: 
 
 
 # --- What is left out ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("base_url", "http://jane:pw@build7.corp.internal/v1/chat/completions"),
+        ("peft", "adapters/jane/mine"),
+        ("tokenizer", "../private/tokeniser"),
+        ("model_kwargs", {"cache": "/gpfs/me"}),
+        ("delta", "\\\\server\\share"),
+    ],
+)
+def test_addresses_and_folders_of_the_submitter_are_left_out(tmp_path: Path, name: str, value: object) -> None:
+    run = write_run(tmp_path / "run", arguments={"dtype": "float32", "peft": "org/adapter", name: value})
+    submit(run, None, ME, Silent(), bundle_file=tmp_path / "b.zip")
+    kept = read_bundle(tmp_path / "b.zip").result.model.arguments
+    assert kept == {key: word for key, word in {"dtype": "float32", "peft": "org/adapter"}.items() if key != name}
 
 
 def test_paths_of_this_machine_and_keys_are_left_out_and_said_so(tmp_path: Path) -> None:
@@ -324,6 +350,12 @@ def test_the_same_model_of_another_submitter_is_refused_before_a_pull_request(se
     assert len(served.repo("datasets", "org/results").discussions) == 1
 
 
+@pytest.mark.parametrize("to", ["hf://org/results", "hf://datasets/org/results@refs/pr/1", "hf://spaces/org/results"])
+def test_what_is_no_board_on_the_hub_is_said_before_anything_is_read(tmp_path: Path, to: str) -> None:
+    with pytest.raises(CultureCareError, match="hf://datasets/"):
+        submit(tmp_path / "no-run", to, ME, Silent())
+
+
 @pytest.mark.slow
 def test_without_a_board_or_a_login_the_error_says_what_to_do(served: Hub, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
@@ -363,6 +395,34 @@ def test_a_protocol_that_measures_nothing_puts_no_scores_on_a_models_page() -> N
         eval_results(make_bundle("lab/listener"), "org/culturecare")
     with pytest.raises(CultureCareError, match="names no repository"):
         eval_results(make_bundle("listener", protocol="sample-v1"), "org/culturecare")
+
+
+def test_eval_results_are_never_written_into_a_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = put(tmp_path / "board", make_bundle("lab/listener", protocol="sample-v1"))
+    monkeypatch.chdir(tmp_path)
+    submit(folder, None, About(), Silent(), eval_results="org/culturecare", dry_run=True)
+    assert (tmp_path / ".eval_results" / "culturecare.yaml").is_file()
+    assert read_bundle(folder).submission.model == "lab/listener"
+
+
+@pytest.mark.slow
+def test_a_failed_second_pull_request_names_the_first(served: Hub, tmp_path: Path) -> None:
+    served.add_repo("datasets", "org/results", {"README.md": b"---\nlicense: cc-by-4.0\n---\n"})
+    environment = served.environment(tmp_path / "home", served.add_user("me"))
+    write_bundle(tmp_path / "b.zip", make_bundle("lab/listener", protocol="sample-v1"))
+    command = ("submit", "b.zip", "--to", "hf://datasets/org/results", "--eval-results", "org/culturecare")
+    ran = culturecare(*command, cwd=tmp_path, environment=environment)
+    assert ran.returncode == 2
+    assert "the submission itself was handed in: " in ran.stderr
+    assert "datasets/org/results/discussions/1" in ran.stderr
+    [entry, *_] = yaml.safe_load((tmp_path / ".eval_results" / "culturecare.yaml").read_text(encoding="utf-8"))
+    assert entry["source"]["url"] == f"{served.url}/datasets/org/results"
+    # Made again, the bundle says another time of submission; it is the same one, and has a pull request already.
+    later = make_bundle("lab/listener", protocol="sample-v1", submitted=dt.datetime(2026, 3, 1, tzinfo=dt.UTC))
+    write_bundle(tmp_path / "again.zip", later)
+    again = culturecare("submit", "again.zip", "--to", "hf://datasets/org/results", cwd=tmp_path, environment=environment)
+    assert "datasets/org/results/discussions/1" in again.stdout
+    assert len(served.repo("datasets", "org/results").discussions) == 1
 
 
 @pytest.mark.slow

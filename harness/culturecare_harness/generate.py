@@ -50,8 +50,9 @@ class ModelChoice(Record):
 
     @property
     def shown_name(self) -> str:
-        """The name without the path of a folder on this machine."""
-        return Path(self.name).name if Path(self.name).is_dir() else self.name.removeprefix("packaged:")
+        """The name without the path of a folder, on this machine or on the server's."""
+        is_path = self.name.startswith(("/", "~", ".")) or Path(self.name).is_dir()
+        return Path(self.name).name if is_path else self.name.removeprefix("packaged:")
 
     @property
     def model(self) -> Model:

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-__all__ = ["HubAddress", "Published", "RepoType", "open_pull_request", "parse_hub_uri", "publish_folder", "snapshot", "whoami"]
+__all__ = [
+    "HubAddress",
+    "Published",
+    "RepoType",
+    "open_pull_request",
+    "page_of",
+    "parse_hub_uri",
+    "publish_folder",
+    "repository",
+    "snapshot",
+    "whoami",
+]
 
 RepoType = Literal["dataset", "model", "space"]
 
@@ -99,7 +110,6 @@ def publish_folder(
     private: bool = False,
     gated: bool = False,
     delete_patterns: Sequence[str] = (),
-    space_sdk: str | None = None,
     api: HfApi | None = None,
 ) -> Published:
     """Makes a repository hold the files of a folder, in one commit or pull request, or in none where it holds them already.
@@ -115,7 +125,6 @@ def publish_folder(
         gated: Whether readers must accept terms first: access requests are turned on before anything is uploaded. For a pull request,
             whose author may not do that, they must be on.
         delete_patterns: Files of the repository that match one of these and are not in the folder are deleted.
-        space_sdk: Kind of a Space that is made, such as `gradio`.
         api: Another client than the library's own.
 
     Raises:
@@ -129,12 +138,12 @@ def publish_folder(
     }
     if not files:
         raise CultureCareError(f"{folder}: holds no file to publish")
-    api, address = _api(api), _address(repo_id, repo_type)
+    api, address = _api(api), repository(repo_id, repo_type)
     _require_token(api)
     with _in_words(api, f"publishing to {address}", address):
         info = _info(api, address)
         if info is None and not pull_request:
-            api.create_repo(repo_id, repo_type=repo_type, private=private or None, space_sdk=space_sdk, exist_ok=True)
+            api.create_repo(repo_id, repo_type=repo_type, private=private or None, exist_ok=True)
             info = api.repo_info(repo_id, repo_type=repo_type)
         if info is None:
             raise CultureCareError(
@@ -156,6 +165,7 @@ def open_pull_request(
     *,
     message: str,
     description: str = "",
+    known_by: str | None = None,
     api: HfApi | None = None,
 ) -> Published:
     """Opens a pull request that adds or replaces files in a repository, which may be somebody else's.
@@ -166,6 +176,7 @@ def open_pull_request(
         files: Contents, or files that hold them, by path in the repository.
         message: Title of the pull request.
         description: Text of the pull request.
+        known_by: Path of a file by which an open pull request is known to be this one, whatever its files say; null to compare them all.
         api: Another client than the library's own.
 
     Returns:
@@ -174,11 +185,11 @@ def open_pull_request(
     Raises:
         CultureCareError: The repository does not exist, the token may not, or the Hub fails.
     """
-    api, address = _api(api), _address(repo_id, repo_type)
+    api, address = _api(api), repository(repo_id, repo_type)
     _require_token(api)
     with _in_words(api, f"opening a pull request on {address}", address):
         head = str(api.repo_info(repo_id, repo_type=repo_type).sha)
-        return _commit(api, address, files, head, message, description, (), pull_request=True)
+        return _commit(api, address, files, head, message, description, (), pull_request=True, known_by=known_by)
 
 
 def snapshot(
@@ -207,12 +218,15 @@ def snapshot(
     with _in_words(api, f"downloading {address}", address):
         # Asked for first: `snapshot_download` alone would quietly fall back to an older copy where the Hub does not answer.
         head = str(api.repo_info(address.repo_id, repo_type=address.repo_type, revision=address.revision).sha)
+        names = api.list_repo_files(address.repo_id, repo_type=address.repo_type, revision=head)
+        wanted = {name for name in names if _matches(name, patterns)}
+        if folder is not None:
+            _remove_stale(folder, wanted)
+            if not wanted:  # The library would warn of it.
+                return folder
         there = api.snapshot_download(
             address.repo_id, repo_type=address.repo_type, revision=head, allow_patterns=list(patterns), local_dir=folder
         )
-        if folder is not None:
-            names = api.list_repo_files(address.repo_id, repo_type=address.repo_type, revision=head)
-            _remove_stale(folder, {name for name in names if _matches(name, patterns)})
     return Path(there)
 
 
@@ -239,6 +253,7 @@ def _commit(
     delete_patterns: Sequence[str],
     *,
     pull_request: bool,
+    known_by: str | None = None,
 ) -> Published:
     page = _page(api, address)
     operations = _pending(api, address, head, files, delete_patterns)
@@ -248,7 +263,12 @@ def _commit(
         for waiting in api.get_repo_discussions(
             address.repo_id, repo_type=address.repo_type, discussion_type="pull_request", discussion_status="open"
         ):
-            if waiting.title == message.strip() and not _pending(api, address, str(waiting.git_reference), files, delete_patterns):
+            reference = str(waiting.git_reference)
+            if known_by is not None:
+                is_it = api.file_exists(address.repo_id, known_by, repo_type=address.repo_type, revision=reference)
+            else:
+                is_it = waiting.title == message.strip() and not _pending(api, address, reference, files, delete_patterns)
+            if is_it:
                 return Published(waiting.url, pull_request=True, changed=False)
     made = api.create_commit(
         address.repo_id,
@@ -314,11 +334,21 @@ def _api(api: HfApi | None) -> HfApi:
     return HfApi() if api is None else api
 
 
-def _address(repo_id: str, repo_type: RepoType) -> HubAddress:
+def repository(repo_id: str, repo_type: RepoType) -> HubAddress:
+    """The address of a repository by its name.
+
+    Raises:
+        CultureCareError: It is no name of a repository.
+    """
     with contextlib.suppress(CultureCareError):
         if parse_hub_uri(f"hf://{repo_type}s/{repo_id}") == HubAddress(repo_type, repo_id):
             return HubAddress(repo_type, repo_id)
     raise CultureCareError(f"{repo_id!r} is no name of a repository on the Hub: expected ORG/NAME of letters, digits, '-', '_' and '.'")
+
+
+def page_of(uri: str, api: HfApi | None = None) -> str:
+    """The web page of a repository, by its address as in `parse_hub_uri`."""
+    return _page(_api(api), parse_hub_uri(uri))
 
 
 def _page(api: HfApi, address: HubAddress) -> str:

@@ -16,7 +16,7 @@ import yaml
 
 import culturecare
 from culturecare import CultureCareError, Instance, cultures
-from culturecare_harness.hub import Published, publish_folder
+from culturecare_harness.hub import Published, publish_folder, repository
 from culturecare_harness.rubrics import rubrics
 from culturecare_harness.strategies import render, strategies
 
@@ -92,6 +92,7 @@ def publish_dataset(
     """
     if dry_run and out is None:
         raise CultureCareError("a dry run writes the folder and uploads nothing: name the folder with --out")
+    repository(repo_id, "dataset")  # A wrong name is said before anything is written.
     splits = _publishable(release if include_release else None, include_release=include_release)
     if include_release:
         say(POLICY)
@@ -160,7 +161,23 @@ def write_publication(folder: Path, repo_id: str, splits: Mapping[Split, Sequenc
     (folder / "README.md").write_text(_card(repo_id, splits, configs, tables), encoding="utf-8")
     evaluated = [split for split in splits if split != "train"]
     (folder / "eval.yaml").write_text(_eval_yaml(evaluated).replace(_PLACEHOLDER, repo_id), encoding="utf-8")
-    (folder / "LICENSE").write_bytes(_source("data/LICENSE").read_bytes())
+    (folder / "LICENSE").write_text(_RELEASE_LICENCE + _LICENCE if "test" in splits else _LICENCE, encoding="utf-8")
+
+
+_LICENCE = """\
+Splits sample and train, and the prompts of split sample in the folder inspect, were written for the CultureCare project. They are
+synthetic: no real person wrote them or is told of in them. They are licensed under the Creative Commons Attribution 4.0 International
+License (CC BY 4.0): https://creativecommons.org/licenses/by/4.0/legalcode
+
+Attribution: "CultureCare synthetic sample, the CultureCare maintainers".
+"""
+
+_RELEASE_LICENCE = """\
+Split test, and its prompts in the folder inspect, hold annotations of posts by real people, released by the authors of the CultureCare
+paper (github.com/UKPLab/eacl2026-culturecare) for research alone. They are under their authors' policy and Reddit's terms, and not
+under the licence below. No model may be trained on them without a separate arrangement with Reddit.
+
+"""
 
 
 def _publishable(release: str | os.PathLike[str] | None, *, include_release: bool) -> Splits:

@@ -123,8 +123,12 @@ def submit(
         CultureCareError: The run is not there or not finished, or nothing can be written there.
     """
     scrubbed: tuple[str, ...] = ()
-    if run.is_file() or (run / "submission.json").is_file():
+    is_bundle = run.is_file() or (run / SUBMISSION).is_file()
+    if to is not None and to.startswith("hf://"):
+        _board_on_the_hub(to)
+    if is_bundle:
         bundle = read_bundle(run)
+        _check_against_bundle(run, bundle, about, protocol)
     else:
         bundle, scrubbed = bundle_of_run(run, about, progress, protocol=protocol, release=release)
     made = bundle.submission
@@ -135,7 +139,7 @@ def submit(
         reasons += _already_on_the_hub(to, bundle)
     if reasons:
         raise RefusedError(reasons)
-    results = {} if eval_results is None else eval_results_of(bundle, eval_results)
+    results = {} if eval_results is None else eval_results_of(bundle, eval_results, _page_of(to))
     sentences = [f"Submission {bundle.id} of {made.model} follows protocol {made.protocol}."]
     sentences += [f"Left out: {what}." for what in scrubbed]
     if withheld := sum(reply.text is None for reply in bundle.replies):
@@ -144,19 +148,43 @@ def submit(
         write_bundle(bundle_file, bundle)
         sentences.append(f"Bundle: {bundle_file}")
     if results:
-        folder = run if run.is_dir() else run.parent
+        # A bundle's folder holds its four files and nothing else, or no board takes it.
+        folder = Path() if is_bundle else run
         write_eval_results(folder, results)
         sentences += [f"Evaluation results: {folder / name}" for name in results]
     place = None
     if dry_run:
         sentences.append("Nothing was handed in.")
     else:
-        if to is not None:
-            place = str(put(Path(to), bundle)) if is_here else _pull_request(to, bundle)
-            sentences.append(f"{'On the board' if is_here else 'Pull request'}: {place}")
-        if results:
-            sentences.append(f"Pull request on the model: {propose_eval_results(bundle, results)}")
+        place = _hand_in(to, bundle, results, sentences)
     return Submitted(bundle=bundle.id, protocol=made.protocol, sentences=tuple(sentences), place=place)
+
+
+def _page_of(to: str | None) -> str | None:
+    """Where the submission will be read, null for a board on this machine."""
+    from culturecare_harness.hub import page_of
+
+    return page_of(to) if to is not None and to.startswith("hf://") else None
+
+
+def _check_against_bundle(run: Path, bundle: Bundle, about: About, protocol: str | None) -> None:
+    wanted = {**about.model_dump(exclude_none=True), **({} if protocol is None else {"protocol": protocol})}
+    if other := [name for name, value in wanted.items() if value != getattr(bundle.submission, name)]:
+        raise CultureCareError(f"{run}: this bundle says otherwise of {', '.join(other)}; make it anew from the run")
+
+
+def _hand_in(to: str | None, bundle: Bundle, results: dict[str, bytes], sentences: list[str]) -> str | None:
+    place = None
+    if to is not None:
+        is_here = not to.startswith("hf://")
+        place = str(put(Path(to), bundle)) if is_here else _pull_request(to, bundle)
+        sentences.append(f"{'On the board' if is_here else 'Pull request'}: {place}")
+    if results:
+        try:
+            sentences.append(f"Pull request on the model: {propose_eval_results(bundle, results)}")
+        except CultureCareError as error:
+            raise CultureCareError(f"{error}; the submission itself was handed in: {place}" if place else str(error)) from error
+    return place
 
 
 def _already_on_the_hub(to: str, bundle: Bundle) -> Iterator[str]:
@@ -175,20 +203,27 @@ def _already_on_the_hub(to: str, bundle: Bundle) -> Iterator[str]:
 
 
 def _pull_request(to: str, bundle: Bundle) -> str:
-    from culturecare_harness.hub import open_pull_request, parse_hub_uri
+    from culturecare_harness.hub import open_pull_request
 
-    address = parse_hub_uri(to)
-    if address.repo_type != "dataset" or address.revision is not None:
-        raise CultureCareError(f"--to {to!r}: a board is a dataset repository: hf://datasets/OWNER/NAME")
     made = bundle.submission
     opened = open_pull_request(
-        address.repo_id,
+        _board_on_the_hub(to),
         "dataset",
         {f"{folder_of(bundle)}/{name}": content for name, content in contents(bundle).items()},
         message=f"Submit {made.model} under protocol {made.protocol}",
         description=f"Submission `{bundle.id}` by {made.submitter}. Check it with `culturecare verify` before merging.",
+        known_by=f"{folder_of(bundle)}/{SUBMISSION}",  # A bundle that is made again says another time of submission, and is the same one.
     )
     return opened.url
+
+
+def _board_on_the_hub(to: str) -> str:
+    from culturecare_harness.hub import parse_hub_uri
+
+    address = parse_hub_uri(to)
+    if address.repo_type != "dataset" or address.revision is not None:
+        raise CultureCareError(f"--to {to!r}: a board is a dataset repository: hf://datasets/OWNER/NAME")
+    return address.repo_id
 
 
 # --- From a run to a bundle ------------------------------------------------------------------------------------------------------
@@ -312,11 +347,22 @@ def _grade_of(answer: str) -> str:
 def _scrubbed_model(result: Result | JuryResult, scrubbed: list[str]) -> Any:
     kept = {}
     for name, value in result.model.arguments.items():
-        if (found := leaks([name, value])) is None:
+        if (found := _private_argument(value) or leaks([name, value])) is None:
             kept[name] = value
         else:
             scrubbed.append(f"model argument {name!r}: holds {found}")
     return result.model.model_copy(update={"arguments": kept})
+
+
+def _private_argument(value: Any) -> str | None:
+    """What a model's argument may give away beyond `leaks`, null where it is a plain word or number: any folder, server or structure."""
+    if not isinstance(value, str):
+        return None if value is None or isinstance(value, int | float) else "more than one value"
+    if "://" in value:
+        return "an address"
+    # `owner/name` is how the Hub calls an adapter or a tokeniser.
+    is_path = value.startswith((".", "/", "~")) or "\\" in value or value.count("/") > 1 or Path(value).exists()
+    return "a path" if is_path else None
 
 
 def read_parameters(words: str) -> int:
