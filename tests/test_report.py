@@ -20,6 +20,7 @@ from culturecare_harness.generate import Generation
 from culturecare_harness.human import condition_scores
 from culturecare_harness.human.analysis import HumanResult
 from culturecare_harness.human.judge_choice import JudgedByPeople
+from culturecare_harness.inert import inert, markdown, markdown_prose
 from culturecare_harness.judges import select_judge
 from culturecare_harness.jury import build_jury_result, jury_verdicts, seat, select_jury
 from culturecare_harness.records import Model, Reply, Result, Verdict, read_records, write_json, write_records
@@ -29,7 +30,6 @@ from culturecare_harness.report.content import build_report
 from culturecare_harness.report.evidence import read_evidence
 from culturecare_harness.report.people import AnswerShare, JudgeAgainstPeople, PeopleScores
 from culturecare_harness.report.published import published, published_model
-from culturecare_harness.report.text import inert, markdown, markdown_prose
 from culturecare_harness.runs import MANIFEST, REPLIES, Manifest
 from culturecare_harness.scoring import build_result
 from tests import bundles

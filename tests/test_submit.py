@@ -15,7 +15,7 @@ import yaml
 
 from culturecare import CultureCareError
 from culturecare_harness.board import open_board, put
-from culturecare_harness.bundle import read_bundle, write_bundle
+from culturecare_harness.bundle import pack, read_bundle, write_bundle
 from culturecare_harness.eval_results import eval_results
 from culturecare_harness.generate import Generation
 from culturecare_harness.judges import select_judge
@@ -409,7 +409,8 @@ def test_eval_results_are_never_written_into_a_bundle(monkeypatch: pytest.Monkey
 def test_a_failed_second_pull_request_names_the_first(served: Hub, tmp_path: Path) -> None:
     served.add_repo("datasets", "org/results", {"README.md": b"---\nlicense: cc-by-4.0\n---\n"})
     environment = served.environment(tmp_path / "home", served.add_user("me"))
-    write_bundle(tmp_path / "b.zip", make_bundle("lab/listener", protocol="sample-v1"))
+    bundle = make_bundle("lab/listener", protocol="sample-v1")
+    write_bundle(tmp_path / "b.zip", bundle)
     command = ("submit", "b.zip", "--to", "hf://datasets/org/results", "--eval-results", "org/culturecare")
     ran = culturecare(*command, cwd=tmp_path, environment=environment)
     assert ran.returncode == 2
@@ -418,8 +419,8 @@ def test_a_failed_second_pull_request_names_the_first(served: Hub, tmp_path: Pat
     [entry, *_] = yaml.safe_load((tmp_path / ".eval_results" / "culturecare.yaml").read_text(encoding="utf-8"))
     assert entry["source"]["url"] == f"{served.url}/datasets/org/results"
     # Made again, the bundle says another time of submission; it is the same one, and has a pull request already.
-    later = make_bundle("lab/listener", protocol="sample-v1", submitted=dt.datetime(2026, 3, 1, tzinfo=dt.UTC))
-    write_bundle(tmp_path / "again.zip", later)
+    later = bundle.submission.model_dump(exclude={"files"}) | {"submitted": dt.datetime(2026, 3, 1, tzinfo=dt.UTC)}
+    write_bundle(tmp_path / "again.zip", pack(later, bundle.result, bundle.replies, bundle.verdicts))
     again = culturecare("submit", "again.zip", "--to", "hf://datasets/org/results", cwd=tmp_path, environment=environment)
     assert "datasets/org/results/discussions/1" in again.stdout
     assert len(served.repo("datasets", "org/results").discussions) == 1

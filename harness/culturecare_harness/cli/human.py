@@ -148,6 +148,32 @@ def human_make(
 
 
 @human_app.command(
+    "serve",
+    epilog="Examples:\n\n  culturecare human serve packets/annotators\n\n  culturecare human serve packets/study --port 8080 --open\n\n"
+    "  culturecare human serve packets/annotators --host 0.0.0.0",
+)
+def human_serve(
+    packet: Annotated[Path, typer.Argument(help="Folder of a packet, as `human make` writes it.", show_default=False)],
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 7861,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for everyone in the network. Nothing is encrypted.")
+    ] = "127.0.0.1",
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the organiser's page in the browser.")] = False,  # noqa: FBT002
+) -> None:
+    """Serve the form to raters: each has an address of their own, and every answer is on the disk as soon as it is given."""
+    import importlib.util
+
+    from culturecare import CultureCareError
+
+    if importlib.util.find_spec("gradio") is None:
+        raise CultureCareError("the form needs gradio: pip install 'culturecare[human]'")
+    from culturecare_harness.human.web import serve
+
+    with progress_bar() as progress:
+        serve(packet, progress, host=host, port=port, open_browser=open_browser)
+
+
+@human_app.command(
     "import",
     epilog="Examples:\n\n  culturecare human import runs/packet filled/german-1.xlsx\n\n"
     "  culturecare human import runs/packet project-1-at-2026-01-01.json --kind label-studio",
@@ -183,3 +209,57 @@ def human_import(
             found.rater, found.culture, f"{found.finished}/{found.items}", f"{found.answered}/{found.required}", str(found.declined)
         )
     console().print(table)
+
+
+@human_app.command(
+    "score",
+    epilog="Examples:\n\n  culturecare human score packets/study --run runs/my-model-… --run runs/other-…\n\n"
+    "  culturecare human score packets/study --exclude-failed --failed-checks 0.5 --out study.scores.json",
+)
+def human_score(
+    packet: Annotated[Path, typer.Argument(help="Folder of a packet; its key stands beside it.", show_default=False)],
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--run", help="Folder of a judged run, whose judges are held against the people; may be repeated.", show_default=False
+        ),
+    ] = None,
+    exclude_failed: Annotated[  # noqa: FBT002 - a flag.
+        bool, typer.Option("--exclude-failed", help="Leave out raters who failed. The result holds the tables both ways in any case.")
+    ] = False,
+    failed_checks: Annotated[
+        float,
+        typer.Option(
+            "--failed-checks",
+            min=0,
+            max=1,
+            help="A rater fails who fails more than this share of the attention checks.",
+            show_default="a third",
+        ),
+    ] = 1 / 3,
+    repeat_difference: Annotated[
+        float | None,
+        typer.Option(
+            "--repeat-difference",
+            min=0,
+            help="A rater also fails whose two grades of a reply differ by more on average.",
+            show_default=False,
+        ),
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="The packet's key.", show_default="beside the packet")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The result's file.", show_default="PACKET.scores.json beside the packet")
+    ] = None,
+) -> None:
+    """Score what people answered: agreement, raters, scores of each model and strategy, and which judge is like people."""
+    import datetime as dt
+
+    from culturecare_harness.human.analysis import score_packet
+    from culturecare_harness.human.rater_quality import FailRule
+    from culturecare_harness.human.tables import print_human_result
+
+    rule = FailRule(failed_checks=failed_checks, repeat_difference=repeat_difference)
+    now = dt.datetime.now(dt.UTC)
+    result, written = score_packet(packet, run or (), at=now, out=out, key=key, exclude_failed=exclude_failed, rule=rule)
+    print_human_result(result, console())
+    typer.echo(f"Result file: {written}")

@@ -14,7 +14,7 @@ from culturecare_harness.cli._options import Release, progress_bar
 @app.command(
     epilog="Examples:\n\n  culturecare report runs/demo\n\n"
     "  culturecare report runs/aya-… runs/qwen-… runs/llama-… --release path/to/release --out paper.html\n\n"
-    "  culturecare report runs/my-model-… --peer comparisons --check o3-mini-check.json --human packet.score.json"
+    "  culturecare report runs/my-model-… --peer comparisons --check o3-mini-check.json --human packet.scores.json"
 )
 def report(
     runs: Annotated[

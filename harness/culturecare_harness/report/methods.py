@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from culturecare_harness.bundle import leaks
+from culturecare_harness.inert import plain
 from culturecare_harness.judges import judges
 from culturecare_harness.prices import listed_price
 from culturecare_harness.report.figures import listed
 from culturecare_harness.report.published import published
 from culturecare_harness.report.testing import ALPHA
-from culturecare_harness.report.text import plain
 from culturecare_harness.significance import RESAMPLES
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
-from culturecare_harness.report import figures, text
+from culturecare_harness import inert
+from culturecare_harness.report import figures
 from culturecare_harness.report.published import published
 from culturecare_harness.report.testing import ALPHA
 
@@ -79,8 +80,8 @@ def _environment(*, html: bool) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"inert": text.inert, "prose": text.prose, "md": text.markdown, "md_prose": text.markdown_prose}
-    environment.filters |= {"fenced": text.fenced, "plain": text.plain}
+    environment.filters |= {"inert": inert.inert, "prose": inert.prose, "md": inert.markdown, "md_prose": inert.markdown_prose}
+    environment.filters |= {"fenced": inert.fenced, "plain": inert.plain}
     environment.filters |= {"p_value": figures.p_value, "signed": figures.signed, "percent": figures.percent}
     environment.globals |= {"signed_interval": figures.signed_interval, "alpha": f"{ALPHA:g}", "paper": published().link}
     return environment
