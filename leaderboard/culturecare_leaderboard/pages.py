@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from culturecare import CultureCareError
+from culturecare_harness.inert import inert, prose
+from culturecare_harness.judges import judges
 from culturecare_harness.report.published import published
 from culturecare_harness.strategies import strategies
 from culturecare_leaderboard.address import ANY, SIZES, TABS, Address
-from culturecare_leaderboard.inert import inert, prose
+from culturecare_leaderboard.commands import commands, given_to
 from culturecare_leaderboard.theme import HEAT
 from culturecare_leaderboard.views.gains import gains_of
 from culturecare_leaderboard.views.heat import across_cultures, culture_by_dimension
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from culturecare_harness.board import Entry
     from culturecare_harness.bundle import Bundle
+    from culturecare_harness.protocols import Protocol
     from culturecare_leaderboard.source import State
     from culturecare_leaderboard.views.settling import Settled
     from culturecare_leaderboard.views.tables import Tables
@@ -59,6 +61,10 @@ def _percent(value: float) -> str:
     return f"{int(value * 1000 + 1e-9) / 10:g} %"
 
 
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def _size(parameters: float | None) -> str:
     if parameters is None:
         return "not said"
@@ -84,7 +90,7 @@ def _environment() -> Environment:
         "percent": _percent,
         "size": _size,
         "standing": standing,
-        "shell": shlex.quote,
+        "counted": _counted,
     }
     return environment
 
@@ -131,7 +137,9 @@ def page(state: State, source: str, address: Address, notices: Sequence[str] = (
         "steps": len(HEAT),
     }
     if not tables.entries(protocol.name) and address.tab not in ("submit", "about"):
-        return _render("empty.html", frame | {"published": published()})
+        return _render("empty.html", frame | _how_to_submit(protocol, source) | {"published": published()})
+    if address.tab == "submit":
+        frame |= _how_to_submit(protocol, source)
     return _PAGES[address.tab](tables, settled, frame, accepted)
 
 
@@ -148,7 +156,13 @@ def footer(state: State, source: str) -> str:
 
 def checked(source: str, reasons: Sequence[str], bundle: Bundle | None) -> str:
     """What the check of an uploaded bundle found: reasons for a refusal, or what would be taken, or neither where there was no file."""
-    return _render("checked.html", {"source": source, "reasons": reasons, "bundle": bundle})
+    return _render("checked.html", {"commands": given_to(source), "reasons": reasons, "bundle": bundle})
+
+
+def _how_to_submit(protocol: Protocol, source: str) -> dict[str, Any]:
+    judge = protocol.judges[0]
+    file = judges().get(judge.name) if protocol.jury is None else None
+    return {"commands": commands(protocol, source), "judge": judge, "judge_file": file, "on_hub": source.startswith("hf://")}
 
 
 def _moment(state: State) -> str:
@@ -163,7 +177,7 @@ def _ranking(tables: Tables, settled: Settled, frame: dict[str, Any], _accepted:
     address, protocol = settled.address, settled.protocol
     made = ranking(tables, protocol.name, address)
     entries = tables.entries(protocol.name)
-    common = [note for note in entries[0].notes if all(note in entry.notes for entry in entries)]
+    common = [note for note in _notes(entries[0], protocol) if all(note in entry.notes for entry in entries)]
     frame |= _choices(tables, settled) | {
         "ranking": made,
         "published": published(),
@@ -173,6 +187,11 @@ def _ranking(tables: Tables, settled: Settled, frame: dict[str, Any], _accepted:
         "judge_choices": [(ANY, "Any"), *((judge, judge) for judge in made.judges)],
     }
     return _render("ranking.html", frame)
+
+
+def _notes(entry: Entry, protocol: Protocol) -> tuple[str, ...]:
+    """A submission's notes without what the banner of a protocol that measures nothing says on every page."""
+    return tuple(note for note in entry.notes if protocol.measure or not note.startswith(f"Protocol {protocol.name!r} "))
 
 
 def _headings(address: Address) -> dict[str, dict[str, str | bool]]:
@@ -265,7 +284,7 @@ def _model(tables: Tables, settled: Settled, frame: dict[str, Any], accepted: bo
     gains = gains_of(tables, protocol, address.model_copy(update={"metric": "overall", "page": 1}), 99, entry)
     frame |= _choices(tables, settled) | _heat(tables, settled, entry, _strategy_of(entry, address))
     frame |= {"title": entry.model, "scores": [row for group in own.groups for row in group.rows], "scale": own.scale, "gains": gains}
-    frame |= {"accepted": accepted, "unreadable": "", "items": (), "found": 0, "page": 1, "pages": 1}
+    frame |= {"notes": _notes(entry, protocol), "accepted": accepted, "unreadable": "", "items": (), "found": 0, "page": 1, "pages": 1}
     if accepted:
         try:
             items = items_of(tables, protocol, entry, address)

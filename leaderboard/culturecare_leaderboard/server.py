@@ -128,12 +128,14 @@ def launch(
         open_browser: Whether the page is opened in the user's browser.
 
     Raises:
-        CultureCareError: The board can't be read, or the port is taken.
+        CultureCareError: No board is named, it can't be read, or the port is taken.
     """
     import socket
 
     import uvicorn
 
+    if not results.strip():
+        raise CultureCareError(f"{results!r} names no board: give a folder, or hf://datasets/OWNER/NAME")
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

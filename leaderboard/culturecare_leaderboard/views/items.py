@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from culturecare_harness.jury import JuryResult
 from culturecare_harness.scoring import graded_metrics
 from culturecare_harness.stats import mean_of_means, mean_of_means_interval
 from culturecare_leaderboard.address import ANY
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from culturecare_leaderboard.address import Address
     from culturecare_leaderboard.views.tables import Tables
 
-__all__ = ["Comparison", "Difference", "Item", "Pair", "compare", "items_of"]
+__all__ = ["Difference", "HeadToHead", "Item", "Pair", "compare", "items_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,14 @@ class Item:
         post: What it answers, null where it may not be shown or is not in this copy of the dataset.
         verdicts: By dimension, in the rubric's order.
         scores: All metrics, null where there is no value.
+        jurors: Names of the judges whose grades a jury's verdicts hold, in the jury's order; none where one judge graded.
     """
 
     reply: PublicReply
     post: Instance | None
     verdicts: dict[str, Verdict | JuryVerdict]
     scores: dict[str, float | None]
+    jurors: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class HeadToHead:
     """Two submissions item by item.
 
     Attributes:
@@ -89,6 +92,7 @@ def items_of(tables: Tables, protocol: Protocol, entry: Entry, address: Address)
     """
     bundle = tables.board.bundle(entry.id)
     rubric, dimensions = protocol.judges[0].rubric, tables.dimensions(protocol)
+    jurors = tuple(judge.name for judge in bundle.result.jury.judges) if isinstance(bundle.result, JuryResult) else ()
     by_reply: dict[str, dict[str, Verdict | JuryVerdict]] = defaultdict(dict)
     for verdict in bundle.verdicts:
         by_reply[verdict.reply_id][verdict.dimension] = verdict
@@ -97,11 +101,11 @@ def items_of(tables: Tables, protocol: Protocol, entry: Entry, address: Address)
         if address.culture in (ANY, reply.culture) and address.strategy in (ANY, reply.strategy):
             verdicts = {key: by_reply[reply.id][key] for key in dimensions if key in by_reply[reply.id]}
             scores = graded_metrics({key: verdicts[key].score if key in verdicts else None for key in dimensions}, rubric)
-            items.append(Item(reply, tables.post(entry, reply.instance_id), verdicts, scores))
+            items.append(Item(reply, tables.post(entry, reply.instance_id), verdicts, scores, jurors))
     return items
 
 
-def compare(tables: Tables, protocol: Protocol, first: Entry, second: Entry, address: Address, size: int) -> Comparison:
+def compare(tables: Tables, protocol: Protocol, first: Entry, second: Entry, address: Address, size: int) -> HeadToHead:
     """Compares two submissions on the posts and strategies that both have.
 
     Raises:
@@ -120,7 +124,7 @@ def compare(tables: Tables, protocol: Protocol, first: Entry, second: Entry, add
     pairs.sort(key=lambda pair: -1.0 if pair.difference is None else abs(pair.difference), reverse=True)
     pages = max(1, -(-len(pairs) // size))
     page = min(address.page, pages)
-    return Comparison(differences, tuple(pairs[(page - 1) * size : page * size]), wins, len(pairs), page, pages)
+    return HeadToHead(differences, tuple(pairs[(page - 1) * size : page * size]), wins, len(pairs), page, pages)
 
 
 def _difference(metric: str, pairs: list[Pair]) -> Difference:
