@@ -16,6 +16,8 @@ from culturecare_harness.protocols import JuryPin, Protocol, select_protocol
 from culturecare_harness.records import Model, Reply, Verdict, reply_id
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.scoring import build_result
+from culturecare_harness.suspicion import look_at
+from culturecare_harness.verification import Discrepancy, Rejudged, Verification, draw_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +26,65 @@ if TYPE_CHECKING:
     from culturecare_harness.records import Instance
 
 WHEN = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-WORDS = ("that sounds heavy and I hear how tired you are", "what would help with your family this week", "someone to sit beside you")
+WORDS = (
+    *(
+        "that",
+        "sounds",
+        "heavy",
+        "and",
+        "I",
+        "hear",
+        "how",
+        "tired",
+        "you",
+        "are",
+        "what",
+        "would",
+        "help",
+        "with",
+        "your",
+        "family",
+        "this",
+    ),
+    *(
+        "week",
+        "someone",
+        "to",
+        "sit",
+        "beside",
+        "can",
+        "we",
+        "look",
+        "at",
+        "one",
+        "small",
+        "step",
+        "tonight",
+        "before",
+        "sleep",
+        "no",
+        "need",
+    ),
+    *(
+        "for",
+        "an",
+        "answer",
+        "yet",
+        "people",
+        "who",
+        "love",
+        "us",
+        "do",
+        "not",
+        "always",
+        "know",
+        "which",
+        "hurt",
+        "maybe",
+        "write",
+        "then",
+    ),
+)
 
 
 @cache
@@ -48,7 +108,7 @@ def make_run(
     replies, verdicts = [], []
     for strategy in strategies:
         for instance in posts(protocol):
-            text = " ".join([*chance.choices(WORDS, k=4), f"take {chance.randrange(9999)} breaths"]).capitalize() + "."
+            text = " ".join(chance.choices(WORDS, k=30)).capitalize() + "."
             reply = Reply(
                 id=reply_id(instance.id, strategy, model, text),
                 instance_id=instance.id,
@@ -161,6 +221,57 @@ def make_jury_bundle(jury: JuryFile, model: str = "example/listener", *, missing
         **submission,
     }
     return pack(fields, result, [PublicReply(**reply.model_dump()) for reply in silent], jury_verdicts(by_juror, seats.jury))
+
+
+# --- Verifications ---------------------------------------------------------------------------------------------------------------
+
+
+def make_verification(bundle: Bundle, /, **fields: Any) -> Verification:
+    """A record that says `verified`, with figures that fit the bundle, though no judge was asked."""
+    protocol = select_protocol(bundle.submission.protocol)
+    judgeable = len(bundle.judgeable)
+    replies = draw_size(judgeable, protocol)
+    strategies = list(dict.fromkeys(reply.strategy for reply in bundle.replies))
+    sizes = {strategy: len(range(place, replies, len(strategies))) for place, strategy in enumerate(strategies)}
+    dimensions = len(select_rubric(bundle.rubric).dimensions)
+    rows = [
+        Discrepancy(strategy=strategy, replies=size, verdicts=size * dimensions, difference=0, low=-0.01, high=0.01)
+        for strategy, size in {"all": replies, **sizes}.items()
+    ]
+    rejudged = Rejudged(
+        judgeable=judgeable,
+        replies=replies,
+        rounds=1,
+        verdicts=replies * dimensions,
+        discrepancies=tuple(rows),
+        absolute=0.02,
+        scatter=0.02,
+        scatter_low=0.01,
+        scatter_high=0.03,
+        apart=0,
+        correlation=0.99,
+        missing_now=0,
+        missing_submitted=0,
+        missing_both=0,
+        odd=(),
+    )
+    record = Verification(
+        bundle=bundle.id,
+        protocol=protocol.name,
+        created=WHEN,
+        status="verified",
+        reasons=("As the judge said.",),
+        flags=(),
+        seed=1,
+        seed_given=False,
+        share=protocol.rejudging.share,
+        tolerance=protocol.rejudging.tolerance,
+        judges=protocol.judges,
+        rejudged=rejudged,
+        suspicion=look_at(bundle.replies),
+        versions={},
+    )
+    return record.model_copy(update=fields)
 
 
 # --- Boards ----------------------------------------------------------------------------------------------------------------------

@@ -778,6 +778,19 @@ MEANING: dict[str, tuple[Callable[[], Files], str | None]] = {
         lambda: edited(result=lambda f: f["model"].update(arguments={"peft": "/home/me/adapter"})),
         f"{RESULT}: holds a path",
     ),
+    "a server in the model's arguments": (
+        lambda: edited(result=lambda f: f["model"].update(arguments={"base_url": "http://build7.corp.internal:8000/v1"})),
+        f"{RESULT}: holds a private address",
+    ),
+    "a password in the model's arguments": (
+        lambda: edited(result=lambda f: f["model"].update(arguments={"base_url": "https://me:secret@a.example/v1"})),
+        f"{RESULT}: holds a private address",
+    ),
+    "a cluster's path in the model's arguments": (
+        lambda: edited(result=lambda f: f["model"].update(arguments={"peft": ["/gpfs/me/adapter"]})),
+        f"{RESULT}: holds a path",
+    ),
+    "a reply longer than its tokens": (lambda: renamed("word " * 6000), "are never more than 3072 bytes"),
     "a path in the notes": (lambda: edited(result=put_in(notes=["see C:\\Users\\me\\run"])), f"{RESULT}: holds a path"),
     "a private key in the versions": (lambda: edited(result=put_in(versions={"-----BEGIN RSA PRIVATE KEY": "1"})), "holds a key"),
     "a post behind a reason's colon": (

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import random
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from culturecare_harness.admission import judged_by_kin, notes, refusals, share_of_replies
+from culturecare_harness.admission import judged_by_kin, notes, refusals, untimely
 from culturecare_harness.bundle import WITHHELD, PublicReply, contents, pack, read_bundle
 from culturecare_harness.jury import JuryResult, JuryVerdict
 from culturecare_harness.protocols import Posts, Protocol, select_protocol
-from culturecare_harness.records import Result, Verdict, digest, reply_id
+from culturecare_harness.records import Result, Verdict, reply_id
 from tests import hostile
 from tests.bundles import jury_of, jury_protocol, make_bundle, make_jury_bundle
 
@@ -86,6 +86,24 @@ def test_a_retired_protocol_takes_nothing_new_and_keeps_what_it_has() -> None:
     assert retired["demo"].hash == DEMO.hash
     assert refusals(HONEST, known=retired) == ["protocol 'demo' is retired: its judge is gone"]
     assert refusals(HONEST, known=retired, standing=True) == []
+
+
+def test_what_claims_to_be_of_a_time_after_its_protocol_was_retired_is_refused() -> None:
+    def reasons(last: dt.date) -> list[str]:
+        retired = {"status": "retired", "retired_because": "its judge is gone", "retired_on": last}
+        return refusals(HONEST, known={"demo": DEMO.model_copy(update=retired)}, standing=True)
+
+    assert reasons(dt.date(2026, 1, 1)) == []
+    assert reasons(dt.date(2025, 12, 31)) == [
+        "it was submitted on 2026-01-01, by its own word, but protocol 'demo' takes nothing since 2025-12-31: its judge is gone"
+    ]
+
+
+def test_the_day_of_retiring_is_one_of_universal_time() -> None:
+    retired = DEMO.model_copy(update={"status": "retired", "retired_because": "x", "retired_on": dt.date(2026, 1, 1)})
+    east, west = dt.timezone(dt.timedelta(hours=10)), dt.timezone(dt.timedelta(hours=-10))
+    assert untimely(dt.datetime(2026, 1, 2, 9, tzinfo=east), retired) is None
+    assert untimely(dt.datetime(2026, 1, 1, 20, tzinfo=west), retired) is not None
 
 
 def test_a_protocol_that_asks_for_several_strategies_gets_them() -> None:
@@ -186,29 +204,62 @@ def test_anothers_replies_under_another_name_are_known_again() -> None:
     assert reason == "its replies are word for word those of 'example/listener', handed in by somebody"
 
 
-def test_anothers_replies_with_small_changes_are_known_again() -> None:
-    bundle = replayed(lambda place, text: f"Well, {text}" if place < 3 else f" {text.upper()}!")
-    [reason] = refusals(bundle, [standing(HONEST)])
-    assert reason == "about 79% of its replies are word for word those of 'example/listener', handed in by somebody"
+def edited(text: str, place: int) -> str:
+    words = text.split()
+    return " ".join([*words[:place], "really", *words[place:]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: f"{text} word",
+        lambda text: f"Well, {text}",
+        lambda text: f" {text.upper()}!",
+        lambda text: edited(text, 15),
+        lambda text: " ".join(text.split()[:-3]),
+        lambda text: f"{text} " + " ".join(f"own{number}" for number in range(60)),
+        "\u200b".join,
+    ],
+    ids=[
+        "a word appended",
+        "a word before",
+        "in capitals",
+        "a word in the middle",
+        "three less",
+        "own words behind",
+        "unseen characters",
+    ],
+)
+def test_anothers_replies_with_a_small_change_each_are_known_again(change: Callable[[str], str]) -> None:
+    [reason] = refusals(replayed(lambda _, text: change(text)), [standing(HONEST)])
+    assert re.fullmatch(r"about \d+% of its passages are those of 'example/listener', handed in by somebody", reason)
 
 
 def test_a_few_equal_replies_are_chance() -> None:
-    assert refusals(replayed(lambda place, text: f"Well, {text}" if place > 3 else text), [standing(HONEST)]) == []
+    assert refusals(replayed(lambda place, text: text if place < 4 else " ".join(reversed(text.split()))), [standing(HONEST)]) == []
 
 
-@pytest.mark.parametrize("common", [0.0, 0.3, 0.5, 0.8, 1.0])
-def test_the_share_of_equal_replies_is_estimated_from_sketches(common: float) -> None:
-    chance = random.Random(7)  # noqa: S311 - no secret.
-    estimates = []
-    for _ in range(40):
-        shared = [digest(chance.random(), 12) for _ in range(int(400 * common))]
-        one, other = ([*shared, *(digest(chance.random(), 12) for _ in range(400 - len(shared)))] for _ in range(2))
-        estimates.append(share_of_replies(sorted(one)[:64], sorted(other)[:64]))
-    assert sum(estimates) / len(estimates) == pytest.approx(common, abs=0.05)
+def test_one_strategy_of_anothers_is_known_again() -> None:
+    [reason] = refusals(replayed(), [standing(make_bundle())])
+    assert reason == "about 100% of its passages are those of 'example/listener', handed in by somebody"
 
 
-def test_without_a_sketch_nothing_is_shared() -> None:
-    assert share_of_replies((), ("a",)) == share_of_replies((), ()) == 0
+# --- How long replies are --------------------------------------------------------------------------------------------------------
+
+
+def test_a_reply_of_more_than_its_tokens_can_be_is_refused() -> None:
+    # The demo asks for at most 96 tokens.
+    [reason] = refusals(replayed(lambda place, text: text + " word" * (6000 if place == 0 else 0)))
+    assert re.match(r"reply [0-9a-f]{16} has 30\d\d\d bytes, .* at most 96 tokens, which are never more than 3072 bytes", reason)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["word " * 96, "अन्तर्राष्ट्रीय " * 60, "心配しないでください。" * 30, "-" * 6144, "\n" * 10_000],
+    ids=["English", "long words of three bytes a letter", "Japanese", "dashes", "lines"],
+)
+def test_what_96_tokens_can_be_is_taken(text: str) -> None:
+    assert refusals(replayed(lambda place, own: f"{own[:20]} {text}" if place == 0 else own)) == []
 
 
 # --- Juries ----------------------------------------------------------------------------------------------------------------------

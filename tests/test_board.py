@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import os
 import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,10 +20,8 @@ from culturecare_harness.bundle import FILES, REPLIES, RESULT, SUBMISSION, Bundl
 from culturecare_harness.protocols import protocols, select_protocol
 from culturecare_harness.records import reply_id, write_json
 from culturecare_harness.scoring import metric_names
-from culturecare_harness.suspicion import look_at
-from culturecare_harness.verify import Verification
 from tests import hostile
-from tests.bundles import WHEN, make_board, make_bundle
+from tests.bundles import WHEN, make_board, make_bundle, make_verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 HONEST = make_bundle(strategies=("standard",))
 OTHER = make_bundle("example/other", strategies=("standard",), quality=4.0)
+LATER, EARLIER = WHEN + dt.timedelta(days=1), WHEN - dt.timedelta(days=90)
 
 
 class Silent:
@@ -76,7 +76,7 @@ def with_fields(bundle: Bundle, **fields: Any) -> Bundle:
 
 
 def cached(folder: Path) -> Path:
-    [file] = (folder.parent / "cache").iterdir()
+    [file] = (folder.parent / "cache").glob("*.parquet")
     return file
 
 
@@ -215,6 +215,31 @@ def test_results_under_a_retired_protocol_stay(folder: Path) -> None:
     assert [entry.id for entry in opened(folder, known=retired).entries] == [HONEST.id]
 
 
+def test_what_was_handed_in_after_its_protocol_was_retired_goes_though_it_was_read_before(folder: Path, reads: list[str]) -> None:
+    put(folder, late := with_fields(OTHER, submitted=LATER))
+    assert len(opened(folder).entries) == 2
+    retired = {"status": "retired", "retired_because": "its judge is gone", "retired_on": WHEN.date()}
+    board = opened(folder, known=dict(protocols()) | {"demo": select_protocol("demo").model_copy(update=retired)})
+    assert [entry.id for entry in board.entries] == [HONEST.id]
+    assert "it was submitted on 2026-01-02, by its own word, but protocol 'demo' takes nothing since" in board.refused[folder_of(late)]
+    assert len(reads) == 2
+
+
+def test_a_time_in_the_future_is_refused_until_it_comes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(folder, late := with_fields(OTHER, submitted=dt.datetime.now(dt.UTC) + dt.timedelta(hours=5)))
+    board = opened(folder)
+    assert [entry.id for entry in board.entries] == [HONEST.id]
+    assert "not in the future" in board.refused[folder_of(late)]
+
+    class InFiveHours(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]
+            return dt.datetime.now(tz) + dt.timedelta(hours=5)
+
+    monkeypatch.setattr("culturecare_harness.admission.dt", SimpleNamespace(datetime=InFiveHours, timedelta=dt.timedelta, UTC=dt.UTC))
+    assert {entry.id for entry in opened(folder).entries} == {HONEST.id, OTHER.id}
+
+
 def test_results_under_a_protocol_that_is_unknown_here_are_said(folder: Path) -> None:
     board = opened(folder, known={"v1": select_protocol("v1")})
     assert board.entries == ()
@@ -316,48 +341,81 @@ def replay(bundle: Bundle, model: str, change: Callable[[str], str] = lambda tex
     return pack(about, result, replies, verdicts)
 
 
-def verified(folder: Path, submission: Bundle, **fields: Any) -> None:
+def verified(folder: Path, submission: Bundle, /, **fields: Any) -> None:
     """Puts a record of verification beside a submission."""
-    record = Verification(
-        bundle=submission.id,
-        protocol="demo",
-        created=WHEN,
-        status="verified",
-        reasons=("As the judge said.",),
-        flags=(),
-        seed=1,
-        share=1.0,
-        tolerance=0.1,
-        judges=select_protocol("demo").judges,
-        rejudged=None,
-        suspicion=look_at(submission.replies),
-        versions={},
-    )
-    write_json(folder / verification_path("demo", submission.id), record.model_copy(update=fields))
+    write_json(folder / verification_path("demo", submission.id), make_verification(submission, **fields))
 
 
 @pytest.mark.parametrize("model", ["example/listener", "EXAMPLE/Listener"])
-def test_an_impostor_by_hand_is_refused(folder: Path, model: str) -> None:
-    thief = make_bundle(model, strategies=("standard",), seed=3, submitter="thief", quality=4.9)
+@pytest.mark.parametrize("claimed", [EARLIER, LATER])
+def test_an_impostor_by_hand_is_refused_whatever_time_it_claims(folder: Path, model: str, claimed: dt.datetime) -> None:
+    opened(folder)
+    thief = make_bundle(model, strategies=("standard",), seed=3, submitter="thief", quality=4.9, submitted=claimed)
     put(folder, thief)
-    board = opened(folder)
-    assert [(entry.model, entry.submitter) for entry in board.entries] == [("example/listener", "somebody")]
-    assert "is on the board by somebody; only they can hand in another run of it" in board.refused[folder_of(thief)]
+    for _ in range(2):
+        board = opened(folder)
+        assert [(entry.model, entry.submitter) for entry in board.entries] == [("example/listener", "somebody")]
+        assert "is on the board by somebody; only they can hand in another run of it" in board.refused[folder_of(thief)]
 
 
-@pytest.mark.parametrize("change", [str, str.upper], ids=["word for word", "in capitals"])
-def test_a_replay_by_hand_is_refused(folder: Path, change: Callable[[str], str]) -> None:
-    thief = replay(HONEST, "thief/model", change, submitter="thief", submitted=WHEN + dt.timedelta(days=1))
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (str, "its replies are word for word those of 'example/listener', handed in by somebody"),
+        (str.upper, "about 100% of its passages are those of 'example/listener', handed in by somebody"),
+        (lambda text: f"{text} word", "% of its passages are those of 'example/listener', handed in by somebody"),
+    ],
+    ids=["word for word", "in capitals", "a word appended"],
+)
+@pytest.mark.parametrize("claimed", [EARLIER, LATER])
+def test_a_replay_by_hand_is_refused_whatever_time_it_claims(
+    folder: Path, change: Callable[[str], str], reason: str, claimed: dt.datetime
+) -> None:
+    opened(folder)
+    thief = replay(HONEST, "thief/model", change, submitter="thief", submitted=claimed)
     put(folder, thief)
     board = opened(folder)
     assert [entry.model for entry in board.entries] == ["example/listener"]
-    assert "its replies are word for word those of 'example/listener', handed in by somebody" in board.refused[folder_of(thief)]
+    assert reason in board.refused[folder_of(thief)]
+
+
+@pytest.mark.parametrize("claimed", [EARLIER, LATER])
+def test_where_nobody_knows_who_was_first_neither_is_shown_and_each_says_why(folder: Path, claimed: dt.datetime) -> None:
+    thief = replay(HONEST, "thief/model", submitter="thief", submitted=claimed)
+    put(folder, thief)
+    for _ in range(2):
+        board = opened(folder)
+        assert board.entries == ()
+        assert set(board.refused) == {folder_of(HONEST), folder_of(thief)}
+        assert board.refused[folder_of(HONEST)].startswith(
+            f"it has the same replies as {folder_of(thief)} by thief, and neither was verified"
+        )
+        assert board.refused[folder_of(thief)].startswith(f"it has the same replies as {folder_of(HONEST)} by somebody, and neither")
+    verified(folder, HONEST)
+    board = opened(folder)
+    assert [entry.model for entry in board.entries] == ["example/listener"]
+    assert list(board.refused) == [folder_of(thief)]
+
+
+def test_a_third_copy_does_not_win_by_the_quarrel_of_two(folder: Path) -> None:
+    thieves = [replay(HONEST, f"thief/model-{number}", submitter=f"thief-{number}") for number in range(2)]
+    for thief in thieves:
+        put(folder, thief)
+    assert opened(folder).entries == ()
+    put(folder, replay(HONEST, "thief/late", submitter="late", submitted=EARLIER))
+    assert opened(folder).entries == ()
+
+
+def test_of_ones_own_two_names_for_the_same_replies_the_earlier_is_shown(folder: Path) -> None:
+    put(folder, again := replay(HONEST, "example/listener-2", submitted=LATER))
+    board = opened(folder)
+    assert [entry.model for entry in board.entries] == ["example/listener"]
+    assert list(board.refused) == [folder_of(again)]
 
 
 def test_who_was_verified_comes_before_whoever_claims_to_be_first(folder: Path) -> None:
-    early = WHEN - dt.timedelta(days=90)
-    impostor = make_bundle("example/listener", strategies=("standard",), seed=3, submitter="thief", submitted=early)
-    copy = replay(HONEST, "thief/model", submitter="thief", submitted=early)
+    impostor = make_bundle("example/listener", strategies=("standard",), seed=3, submitter="thief", submitted=EARLIER)
+    copy = replay(HONEST, "thief/model", submitter="thief", submitted=EARLIER)
     for bundle in (impostor, copy):
         put(folder, bundle)
     verified(folder, HONEST)
@@ -366,7 +424,24 @@ def test_who_was_verified_comes_before_whoever_claims_to_be_first(folder: Path) 
     assert set(board.refused) == {folder_of(impostor), folder_of(copy)}
 
 
+def test_who_was_verified_comes_before_whoever_was_known_first(folder: Path) -> None:
+    copy = replay(HONEST, "thief/model", submitter="thief")
+    put(folder.parent / "other", copy)
+    opened(folder.parent / "other")
+    put(folder.parent / "other", HONEST)
+    verified(folder.parent / "other", HONEST)
+    assert [entry.id for entry in opened(folder.parent / "other").entries] == [HONEST.id]
+
+
+def test_of_two_that_are_verified_the_first_to_be_verified_stays(folder: Path) -> None:
+    put(folder, copy := replay(HONEST, "thief/model", submitter="thief", submitted=EARLIER))
+    verified(folder, HONEST, created=WHEN)
+    verified(folder, copy, created=LATER)
+    assert [entry.id for entry in opened(folder).entries] == [HONEST.id]
+
+
 def test_numbers_of_the_refused_are_nowhere(folder: Path) -> None:
+    opened(folder)
     put(folder, make_bundle("example/listener", strategies=("standard",), seed=3, submitter="thief"))
     board = opened(folder)
     assert set(board.cells["id"]) == {HONEST.id}
@@ -392,6 +467,17 @@ def test_a_verification_that_comes_later_is_seen_without_reading_again(folder: P
     [entry] = opened(folder).entries
     assert entry.verification is not None
     assert reads == [HONEST.id]
+
+
+def test_a_record_that_contradicts_itself_is_not_believed_and_is_said(folder: Path) -> None:
+    verified(folder, HONEST, rejudged=None, judges=(), reasons=("trust me",))
+    board = opened(folder)
+    assert [entry.verification for entry in board.entries] == [None]
+    assert board.refused == {
+        verification_path("demo", HONEST.id): (
+            "is not believed: it says 'verified', but nothing was judged again; make it again with `culturecare verify`"
+        )
+    }
 
 
 def broken_link(path: Path) -> None:

@@ -112,7 +112,7 @@ def test_what_moves_a_score_or_its_acceptance_changes_the_fingerprint(change: di
 
 
 def test_what_moves_none_does_not() -> None:
-    retired = {"status": "retired", "retired_because": "its judge is gone", "title": "Once", "summary": "Before."}
+    retired = {"status": "retired", "retired_because": "its judge is gone", "retired_on": "2026-05-01", "title": "Once"}
     assert DEMO.model_copy(update=retired).hash == DEMO.hash
 
 
@@ -122,6 +122,8 @@ def test_what_moves_none_does_not() -> None:
         ({"judge": None}, "either a judge or a jury"),
         ({"status": "retired"}, "retired_because"),
         ({"retired_because": "x"}, "retired_because"),
+        ({"retired_on": "2026-05-01"}, "retired_on"),
+        ({"status": "retired", "retired_because": "x"}, "retired_on say why and when"),
         ({"required": ["magic"]}, "'magic' is not among the strategies"),
         ({"name": "../x"}, "name"),
         ({"extra": 1}, "extra"),

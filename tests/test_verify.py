@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from typer.testing import CliRunner
 
 from culturecare import CultureCareError
 from culturecare_harness.backends import Answer, Request
 from culturecare_harness.board import open_board, put, verification_path
 from culturecare_harness.bundle import WITHHELD, PublicReply, pack, write_bundle
+from culturecare_harness.cli import app
 from culturecare_harness.judge import JudgeItem, judge_replies
 from culturecare_harness.judges import select_judge
 from culturecare_harness.jury import ask_jury, build_jury_result, jury_verdicts, seat, select_jury
@@ -21,14 +25,20 @@ from culturecare_harness.protocols import JuryPin, Rejudging, select_protocol
 from culturecare_harness.records import Model, Reply, Verdict, reply_id, write_json
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.scoring import build_result
-from culturecare_harness.verify import Verification, _quoting, detection_probability, draw, readable, targets, verify
+from culturecare_harness.suspicion import look_at
+from culturecare_harness.terminal import print_verification
+from culturecare_harness.verification import Verification, detection_probability
+from culturecare_harness.verify import _quoting, draw, targets, verify
 from tests import bundles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from typer.testing import Result
+
     from culturecare_harness.backends import Backend
+    from culturecare_harness.board import Board
     from culturecare_harness.bundle import Bundle
     from culturecare_harness.judges import JudgeFile
 
@@ -71,7 +81,7 @@ class Honest:
                 done(position, number, Answer(grades=tuple(0.8 * share for share in shares or ())))
 
 
-def check(bundle: Bundle, *, backend: Backend | None = None, seed: int = 1, **options: Any) -> Verification:
+def check(bundle: Bundle, *, backend: Backend | None = None, seed: int | None = 1, **options: Any) -> Verification:
     return verify(bundle, progress=Silent(), backend=lambda _: backend or Honest(TRUTH), seed=seed, **options)
 
 
@@ -101,10 +111,10 @@ def test_what_the_judge_said_is_verified() -> None:
     assert found.suspicion.judge_directed == ()
     assert found.judges == (DEMO.judges[0],)
     assert found.rejudged is not None
-    assert found.rejudged.comparisons[0].difference == pytest.approx(0, abs=1e-9)
+    assert found.rejudged.discrepancies[0].difference == pytest.approx(0, abs=1e-9)
     assert found.rejudged.correlation == pytest.approx(1)
     assert found.rejudged.apart == 0
-    assert [row.strategy for row in found.rejudged.comparisons] == ["all", "standard", "cga"]
+    assert [row.strategy for row in found.rejudged.discrepancies] == ["all", "standard", "cga"]
 
 
 def test_the_noise_of_another_machine_changes_nothing() -> None:
@@ -172,7 +182,7 @@ def test_one_strategy_raised_fails_though_the_mean_over_all_is_hardly_moved() ->
     assert found.status == "failed"
     assert any("'cga'" in reason for reason in found.reasons)
     assert found.rejudged is not None
-    assert found.rejudged.comparisons[0].difference == pytest.approx(0, abs=0.05)
+    assert found.rejudged.discrepancies[0].difference == pytest.approx(0, abs=0.05)
 
 
 def test_verdicts_swapped_between_replies_fail_though_their_mean_is_the_same() -> None:
@@ -222,7 +232,7 @@ def test_verdicts_that_the_judge_does_not_give_now_are_counted_and_leave_it_unde
     assert found.rejudged is not None
     rejudged = found.rejudged
     assert rejudged.missing_now > 0.2 * rejudged.verdicts
-    assert rejudged.comparisons[0].verdicts + rejudged.missing_now == rejudged.verdicts == len(TRUTH.verdicts)
+    assert rejudged.discrepancies[0].verdicts + rejudged.missing_now == rejudged.verdicts == len(TRUTH.verdicts)
 
 
 def test_verdicts_that_were_submitted_without_a_score_are_counted() -> None:
@@ -245,7 +255,8 @@ def test_a_judge_that_gives_no_score_at_all_leaves_it_undecided() -> None:
 def test_withheld_and_empty_replies_are_not_judged_again() -> None:
     [first, second, third, *_] = TRUTH.replies
     hidden = first.model_copy(update={"text": None, "withheld": WITHHELD})
-    assert readable([hidden, second.model_copy(update={"text": " \n"}), third]) == [third]
+    changed = TRUTH.model_copy(update={"replies": (hidden, second.model_copy(update={"text": " \n"}), third)})
+    assert changed.judgeable == (third,)
 
 
 def test_withheld_replies_are_said() -> None:
@@ -332,10 +343,8 @@ def test_another_text_of_the_protocol_is_said() -> None:
 def test_another_revision_of_the_dataset_is_said() -> None:
     posts = DEMO.posts.model_copy(update={"revision": "0" * 16})
     protocol = DEMO.model_copy(update={"posts": posts})
-    from culturecare_harness.verify import _posts
-
     with pytest.raises(CultureCareError, match=f"revision {'0' * 16} of split 'sample', but here is"):
-        _posts(protocol, None)
+        protocol.selection(None)
 
 
 # --- The draw --------------------------------------------------------------------------------------------------------------------
@@ -464,37 +473,288 @@ def test_settings_belong_into_a_jury_s_file() -> None:
 
 def test_a_zip_file_s_verification_stands_beside_it(tmp_path: Path) -> None:
     write_bundle(tmp_path / "mine.zip", TRUTH)
-    [(bundle, place)] = targets(tmp_path / "mine.zip", None, Silent())
-    assert (bundle.id, place) == (TRUTH.id, tmp_path / "mine.verification.json")
-    [(_, chosen)] = targets(tmp_path / "mine.zip", tmp_path / "else.json", Silent())
+    [(read, place)] = targets(tmp_path / "mine.zip", None, Silent()).found
+    assert (read().id, place) == (TRUTH.id, tmp_path / "mine.verification.json")
+    [(_, chosen)] = targets(tmp_path / "mine.zip", tmp_path / "else.json", Silent()).found
     assert chosen == tmp_path / "else.json"
 
 
 def test_a_submission_s_folder_on_a_board_has_its_verification_on_the_board(tmp_path: Path) -> None:
     folder = put(tmp_path, TRUTH)
-    [(_, place)] = targets(folder, None, Silent())
+    [(_, place)] = targets(folder, None, Silent()).found
     assert place == tmp_path / verification_path("demo", TRUTH.id)
 
 
 def test_all_unverified_submissions_of_a_board_are_verified_and_the_board_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = bundles.make_board(tmp_path / "board", 2)
-    todo = list(targets(tmp_path / "board", None, Silent()))
+    found = targets(tmp_path / "board", None, Silent()).found
+    todo = [(target.read(), target.place) for target in found]
     assert {bundle.id for bundle, _ in todo} == {bundle.id for bundle in made}
     bundle, place = todo[0]
     write_json(place, check(bundle, backend=Honest(bundle)))
-    [(left, _)] = targets(tmp_path / "board", None, Silent())
-    assert left.id == todo[1][0].id
+    [left] = targets(tmp_path / "board", None, Silent()).found
+    assert left.read().id == todo[1][0].id
     entry = open_board(str(tmp_path / "board"), Silent()).entry(bundle.id)
     assert entry is not None
     assert entry.verification is not None
     assert entry.verification.status == "verified"
 
 
-def test_out_is_for_a_single_bundle(tmp_path: Path) -> None:
-    put(tmp_path, TRUTH)
-    with pytest.raises(CultureCareError, match="--out is for a single bundle"):
-        list(targets(tmp_path, tmp_path / "out.json", Silent()))
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A board with one submission, `TRUTH`."""
+    monkeypatch.setenv("CULTURECARE_CACHE", str(tmp_path / "cache"))
+    put(tmp_path / "board", TRUTH)
+    return tmp_path / "board"
+
+
+def test_what_nobody_could_decide_on_is_verified_again_and_what_failed_is_not(board: Path) -> None:
+    place = board / verification_path("demo", TRUTH.id)
+    write_json(place, check(TRUTH, backend=Honest(TRUTH, missing=1.0)))
+    [target] = targets(board, None, Silent()).found
+    assert (target.read().id, target.place) == (TRUTH.id, place)
+    write_json(place, check(TRUTH, backend=Honest(repack(TRUTH, raised(TRUTH.verdicts, 0.6)))))
+    assert targets(board, None, Silent()).found == ()
+
+
+def test_what_a_board_refuses_is_said_beside_what_is_to_be_verified(board: Path) -> None:
+    torn = board / f"submissions/demo/example--torn/{'0' * 16}"
+    torn.mkdir(parents=True)
+    found, refused = targets(board, None, Silent())
+    assert len(found) == 1
+    assert list(refused) == [torn.relative_to(board).as_posix()]
+
+
+def test_a_record_that_is_not_believed_is_made_again_and_not_refused_for_good(board: Path) -> None:
+    write_json(board / verification_path("demo", TRUTH.id), check(TRUTH).model_copy(update={"tolerance": 4.0}))
+    found, refused = targets(board, None, Silent())
+    assert [target.place for target in found] == [board / verification_path("demo", TRUTH.id)]
+    assert refused == {}
+
+
+def test_a_boards_verifications_can_go_into_another_folder(board: Path, tmp_path: Path) -> None:
+    [target] = targets(board, tmp_path / "records", Silent()).found
+    assert target.place == tmp_path / f"records/demo/{TRUTH.id}.json"
+    with pytest.raises(CultureCareError, match=r"--out .*out\.json: .*/board is a board, whose verifications need a folder"):
+        targets(board, tmp_path / "out.json", Silent())
+
+
+@pytest.mark.parametrize(("name", "reason"), [("none", "is not there"), ("runs", "holds no submission")])
+def test_what_is_neither_a_bundle_nor_a_board_is_said_with_its_whole_path(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "runs/demo").mkdir(parents=True)
+    with pytest.raises(CultureCareError, match=rf"^{tmp_path / name}: {reason}; expected a bundle's ZIP file, a submission's folder"):
+        targets(tmp_path / name, None, Silent())
+
+
+# --- Whether a record is believed ------------------------------------------------------------------------------------------------
+
+
+def changed(record: Verification, **fields: Any) -> Verification:
+    """The record with other fields, those of `rejudged` and of its first row among them."""
+    assert record.rejudged is not None
+    own = {name: fields.pop(name) for name in list(fields) if name in type(record.rejudged).model_fields}
+    row = {name: fields.pop(name) for name in list(fields) if name in ("difference", "low", "high", "strategy")}
+    rows = record.rejudged.discrepancies
+    rejudged = record.rejudged.model_copy(update={"discrepancies": (rows[0].model_copy(update=row), *rows[1:])} | own)
+    return record.model_copy(update={"rejudged": rejudged} | fields)
+
+
+FORGED: dict[str, tuple[dict[str, Any], str]] = {
+    "nothing judged": ({"rejudged": None}, "it says 'verified', but nothing was judged again"),
+    "another tolerance": ({"tolerance": 4.0}, "its tolerance is 4, but that of protocol 'demo' is 0.1"),
+    "no judge": ({"judges": ()}, "its judges are not those of protocol 'demo'"),
+    "another judge": ({"judges": (DEMO.judges[0].model_copy(update={"model": "mine"}),)}, "its judges are not those of protocol 'demo'"),
+    "a judge twice": ({"judges": (DEMO.judges[0],) * 2}, "its judges are not those of protocol 'demo'"),
+    "too few drawn": ({"replies": 2, "verdicts": 14}, "2 of 28 replies were drawn, which is not a share of 0.25"),
+    "fewer replies than there are": ({"judgeable": 7}, "7 replies can be judged again, but the submission has 28"),
+    "fewer verdicts than were asked for": ({"verdicts": 7}, "the numbers of its verdicts do not add up"),
+    "twice for once": ({"rounds": 2}, "each reply was judged 2 times"),
+    "no difference": ({"discrepancies": ()}, "its differences are not those over all strategies and in each"),
+    "a strategy for all": ({"strategy": "standard"}, "its differences are not those over all strategies and in each"),
+    "a small difference over all": ({"difference": 0.05, "low": 0.0, "high": 0.1}, "its differences are not those over all strategies"),
+    "an interval beside its mean": ({"low": 0.05, "high": 0.09}, "its differences are not those over all strategies"),
+    "odd replies": ({"odd": (TRUTH.replies[0].id,) * 2}, "it says 'verified', but its own figures say 'failed': 2 of 7 replies"),
+    "a failure that is none": ({"status": "failed"}, "it says 'failed', but its own figures say 'verified'"),
+    "another bundle's texts": ({"suspicion": look_at(TRUTH.replies[1:])}, "it looked at another number of replies"),
+}
+
+
+@pytest.mark.parametrize(("fields", "reason"), FORGED.values(), ids=FORGED.keys())
+def test_a_record_that_verify_cannot_have_written_is_not_believed(board: Path, fields: dict[str, Any], reason: str) -> None:
+    honest = check(TRUTH)
+    forged = honest.model_copy(update=fields) if "rejudged" in fields else changed(honest, **fields)
+    path = verification_path("demo", TRUTH.id)
+    write_json(board / path, forged)
+    opened = open_board(str(board), Silent())
+    assert [entry.verification for entry in opened.entries] == [None]
+    assert opened.refused[path].startswith("is not believed: ")
+    assert reason in opened.refused[path]
+
+
+@pytest.mark.parametrize("backend", [None, Honest(TRUTH, noise=0.3), Honest(TRUTH, missing=0.3), Honest(TRUTH, missing=1.0)])
+@pytest.mark.parametrize("share", [0.25, 0.6, 1.0])
+def test_what_verify_wrote_is_believed(board: Path, backend: Backend | None, share: float) -> None:
+    record = check(TRUTH, backend=backend, share=share)
+    write_json(board / verification_path("demo", TRUTH.id), record)
+    opened = open_board(str(board), Silent())
+    assert ([entry.verification for entry in opened.entries], opened.refused) == ([record], {})
+
+
+def test_a_failure_that_needed_no_judge_is_believed(board: Path) -> None:
+    record = check(TRUTH).model_copy(update={"status": "failed", "rejudged": None, "reasons": ("replies repeat posts",)})
+    write_json(board / verification_path("demo", TRUTH.id), record)
+    assert [entry.verification for entry in open_board(str(board), Silent()).entries] == [record]
+
+
+def test_fewer_replies_than_the_protocol_asks_for_decide_nothing() -> None:
+    greedy = DEMO.model_copy(update={"rejudging": Rejudging(share=0.5, at_least=7, tolerance=0.1)})
+    bundle = bundles.make_bundle(protocol_hash=greedy.hash)
+    found = check(bundle, known={"demo": greedy}, share=0.25)
+    assert found.status == "undecided"
+    assert "7 replies were judged again, fewer than the 14 that protocol 'demo' asks for." in found.reasons
+
+
+def test_a_seed_of_the_verifiers_choice_is_said_and_one_that_is_drawn_is_not() -> None:
+    given = check(TRUTH)
+    drawn = verify(TRUTH, progress=Silent(), backend=lambda _: Honest(TRUTH), verifier="org")
+    assert (given.seed_given, drawn.seed_given, given.verifier, drawn.verifier) == (True, False, None, "org")
+    assert any("The seed of the draw was the verifier's choice" in flag for flag in given.flags)
+    assert not any("seed" in flag for flag in drawn.flags)
+
+
+def printed(record: Verification) -> str:
+    console = Console(width=200, file=io.StringIO())
+    print_verification(record, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_table_says_how_the_draw_was_made_and_what_it_would_find() -> None:
+    assert "Drawn with --seed 1, a seed of the verifier's choice, --share 0.25." in printed(check(TRUTH))
+    drawn = check(TRUTH, seed=None)
+    text = printed(drawn)
+    assert f"Drawn with --seed {drawn.seed}, --share 0.25." in text
+    assert "A draw of 7 of 28 replies meets one of 2 doctored ones (5 %) with probability 0.444." in text
+
+
+# --- On the command line ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(board: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`culturecare verify`, with a judge that says what `TRUTH` does."""
+    monkeypatch.chdir(board.parent)
+    monkeypatch.setattr("culturecare_harness.verify.open_backend", lambda *_: Honest(TRUTH))
+    return lambda *words: CliRunner().invoke(app, ["verify", *map(str, words)])
+
+
+def test_all_verified_ends_well(command: Callable[..., Result], board: Path) -> None:
+    ran = command(board)
+    assert ran.exit_code == 0, ran.output
+    assert f"Submission {TRUTH.id} under protocol demo: verified" in ran.output
+    assert "every submission was verified or failed already" in command(board).output
+
+
+def test_a_refused_submission_is_said_and_ends_with_1(command: Callable[..., Result], board: Path) -> None:
+    (board / f"submissions/demo/example--torn/{'0' * 16}").mkdir(parents=True)
+    for _ in range(2):  # Also where there is nothing else to do.
+        ran = command(board)
+        assert ran.exit_code == 1
+        assert f"Refused: submissions/demo/example--torn/{'0' * 16}: submission.json: is missing" in ran.output
+
+
+class OnHub:
+    """A board on the Hub, as far as `verify` asks for it: what it was told, in order."""
+
+    def __init__(self, board: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: list[str] = []
+        self.account: str | None = "org"
+        self.proposed: list[Verification] = []
+        monkeypatch.setattr("culturecare_harness.hub.whoami", self._whoami)
+        monkeypatch.setattr("culturecare_harness.board.fetch", lambda uri, _: self._fetch(uri, board))
+        monkeypatch.setattr("culturecare_harness.verify.propose", self._propose)
+
+    def _whoami(self) -> str:
+        self.told.append("whoami")
+        if self.account is None:
+            raise CultureCareError("there is no token")
+        return self.account
+
+    def _fetch(self, uri: str, board: Path) -> Path:
+        if uri.startswith("hf://"):
+            self.told.append("fetch")
+        return board
+
+    def _propose(self, _: str, records: Sequence[Verification]) -> str:
+        self.told.append("propose")
+        self.proposed += records
+        return "https://hub/discussions/1"
+
+
+@pytest.fixture
+def on_hub(board: Path, command: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> OnHub:
+    assert command is not None
+    return OnHub(board, monkeypatch)
+
+
+def test_a_board_on_the_hub_is_verified_into_a_folder_here_and_its_copy_stays_as_it_is(
+    on_hub: OnHub, command: Callable[..., Result], board: Path, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in board.rglob("*") if path.is_file()}
+    ran = command("hf://datasets/org/results")
+    assert ran.exit_code == 0, ran.output
+    assert on_hub.told == ["whoami", "fetch", "propose"]
+    assert "Pull request: https://hub/discussions/1" in ran.output
+    assert {path: path.read_bytes() for path in board.rglob("*") if path.is_file()} == before
+    record = Verification.model_validate_json((tmp_path / f"runs/verifications/demo/{TRUTH.id}.json").read_bytes())
+    assert (record.verifier, on_hub.proposed) == ("org", [record])
+    assert command("hf://datasets/org/results", "--out", "here").exit_code == 0
+    assert (tmp_path / f"here/demo/{TRUTH.id}.json").is_file()
+
+
+def test_a_board_on_the_hub_without_a_submission_has_nothing_to_verify(
+    on_hub: OnHub, command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("culturecare_harness.board.fetch", lambda *_: tmp_path / "nothing-fetched")
+    ran = command("hf://datasets/org/results")
+    assert (ran.exit_code, on_hub.told) == (0, ["whoami"])
+    assert "hf://datasets/org/results: nothing to verify" in ran.output
+
+
+def test_without_a_token_nothing_of_a_board_on_the_hub_is_judged(on_hub: OnHub, command: Callable[..., Result]) -> None:
+    on_hub.account = None
+    ran = command("hf://datasets/org/results")
+    assert isinstance(ran.exception, CultureCareError)
+    assert on_hub.told == ["whoami"]
+
+
+def test_what_was_judged_is_proposed_though_the_next_cannot_be(
+    on_hub: OnHub, command: Callable[..., Result], board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(board, bundles.make_bundle("example/other"))
+    opened = iter([Honest(TRUTH)])
+
+    def open_once(*_: object) -> Backend:
+        if (backend := next(opened, None)) is None:
+            raise CultureCareError("the judge is gone")
+        return backend
+
+    monkeypatch.setattr("culturecare_harness.verify.open_backend", open_once)
+    monkeypatch.setattr("culturecare_harness.board.open_board", _in_order(TRUTH.id))
+    ran = command("hf://datasets/org/results")
+    assert isinstance(ran.exception, CultureCareError)
+    assert on_hub.told == ["whoami", "fetch", "propose"]
+    assert [record.bundle for record in on_hub.proposed] == [TRUTH.id]
+
+
+def _in_order(first: str) -> Callable[..., Board]:
+    def opened(source: str, progress: Silent) -> Board:
+        board = open_board(source, progress)
+        board.all_entries = tuple(sorted(board.all_entries, key=lambda entry: entry.id != first))
+        return board
+
+    return opened
 
 
 # --- The real judge --------------------------------------------------------------------------------------------------------------

@@ -13,13 +13,14 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from culturecare_harness.asking import read_grade
-from culturecare_harness.bundle import SKETCH_SIZE, WITHHELD, leaks, printable
+from culturecare_harness.bundle import LONGEST_REASON, WITHHELD, leaks, printable
 from culturecare_harness.judge import EMPTY_REPLY
 from culturecare_harness.jury import JuryResult, JuryVerdict, model_families
 from culturecare_harness.protocols import Posts, protocols, settings_fit
 from culturecare_harness.records import Verdict
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.scoring import graded_metrics, metric_names, score_rows
+from culturecare_harness.sketch import containment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,17 +31,31 @@ if TYPE_CHECKING:
     from culturecare_harness.protocols import Protocol
     from culturecare_harness.records import Score
 
-__all__ = ["COPIED", "Items", "graded_scores", "is_bare_grade", "item_metrics", "judged_by_kin", "notes", "refusals", "share_of_replies"]
+__all__ = [
+    "COPIED",
+    "Items",
+    "graded_scores",
+    "is_bare_grade",
+    "item_metrics",
+    "judged_by_kin",
+    "lasting_refusals",
+    "notes",
+    "refusals",
+    "untimely",
+]
 
 Items = dict[tuple[str, str], dict[str, dict[str, float | None]]]
 """For each strategy and culture, the graded metrics of each instance."""
 
 _MOST_SHOWN = 3
 _TOLERANCE = 1e-6
-_LONGEST_REASON = 300
 _DESCRIPTIVE = {"same_language", "reply_characters"}
 COPIED = 0.5
-"""From this share of equal replies on, two bundles hold the same ones."""
+"""From this share of common passages on (`sketch.containment`), one bundle is a copy of the other."""
+
+_BYTES_PER_TOKEN = 32
+"""More than a model's reply holds on average, runs of one character apart: a token of English is about four bytes, and a whole word of ten
+letters at three bytes each, as Devanagari has them, is thirty."""
 
 _FIRST = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
 _FURTHER_SETTINGS = {"do_sample", "until"}
@@ -61,25 +76,56 @@ def refusals(
     Returns:
         Each reason a line that can be printed, though strangers' words may stand in it.
     """
-    return [printable(reason) for reason in _refusals(bundle, board, protocols() if known is None else known, standing=standing)]
+    chosen = protocols() if known is None else known
+    protocol = chosen.get(bundle.submission.protocol)
+    reasons = []
+    if protocol is not None and protocol.hash == bundle.submission.protocol_hash:
+        if protocol.status == "retired" and not standing:
+            reasons.append(f"protocol {protocol.name!r} is retired: {protocol.retired_because}")
+        elif (late := untimely(bundle.submission.submitted, protocol)) is not None:
+            reasons.append(late)
+        reasons += _wrong_identity(bundle, board)
+    return [printable(reason) for reason in [*reasons, *lasting_refusals(bundle, known=chosen)]]
 
 
-def _refusals(bundle: Bundle, board: Iterable[Entry], known: Mapping[str, Protocol], *, standing: bool) -> list[str]:
+def untimely(submitted: dt.datetime, protocol: Protocol) -> str | None:
+    """Why a submission can't be of that time, null where it can. What this says changes with the clock, and when a protocol is retired.
+
+    The time is the submitter's own word: whoever backdates a submission to a retired protocol is found by those who merge it alone.
+    """
+    if submitted.tzinfo is None or not _FIRST <= submitted <= dt.datetime.now(dt.UTC) + dt.timedelta(hours=1):
+        return f"submitted: must be a time with its zone, not in the future and not before {_FIRST:%Y}"
+    if protocol.retired_on is not None and submitted.astimezone(dt.UTC).date() > protocol.retired_on:
+        return (
+            f"it was submitted on {submitted:%Y-%m-%d}, by its own word, but protocol {protocol.name!r} takes nothing since "
+            f"{protocol.retired_on:%Y-%m-%d}: {protocol.retired_because}"
+        )
+    return None
+
+
+def lasting_refusals(bundle: Bundle, *, known: Mapping[str, Protocol]) -> list[str]:
+    """Those reasons of `refusals` that neither the time nor what else is on a board changes, and that may therefore be remembered.
+
+    Args:
+        bundle: What was handed in.
+        known: Protocols by name.
+    """
+    return [printable(reason) for reason in _lasting_refusals(bundle, known)]
+
+
+def _lasting_refusals(bundle: Bundle, known: Mapping[str, Protocol]) -> list[str]:
     protocol = known.get(bundle.submission.protocol)
     if protocol is None:
         return [f"protocol {bundle.submission.protocol!r} is unknown here: known are {', '.join(known)}"]
     if protocol.hash != bundle.submission.protocol_hash:
         named = f"{protocol.name!r} ({bundle.submission.protocol_hash}, here {protocol.hash})"
         return [f"the bundle was made under another text of protocol {named}: make it again with this version of culturecare"]
-    is_late = protocol.status == "retired" and not standing
-    reasons = [f"protocol {protocol.name!r} is retired: {protocol.retired_because}"] if is_late else []
-    reasons += _wrong_dataset(bundle, protocol)
+    reasons = [*_wrong_dataset(bundle, protocol)]
     reasons += _wrong_posts(bundle, protocol)
     reasons += _wrong_prompts(bundle, protocol)
     reasons += _wrong_replies(bundle, protocol)
     reasons += _wrong_judge(bundle, protocol)
     reasons += _private(bundle, protocol)
-    reasons += _wrong_identity(bundle, board)
     # Scores are computed only from what is whole.
     return reasons or _wrong_verdicts(bundle) or [*_wrong_scores(bundle, protocol), *_wrong_accounts(bundle)]
 
@@ -179,6 +225,7 @@ def _wrong_replies(bundle: Bundle, protocol: Protocol) -> Iterator[str]:
     for name in dict.fromkeys(reply.strategy for reply in bundle.replies):
         if lacking := sorted(posts - {reply.instance_id for reply in bundle.replies if reply.strategy == name}):
             yield f"strategy {name!r} has no reply to {len(lacking)} of {len(posts)} posts, {lacking[0]!r} for one"
+    yield from _too_long(bundle, protocol)
     withheld = sum(reply.text is None for reply in bundle.replies)
     if withheld and not _may_withhold(protocol):
         yield f"{withheld} replies are withheld, but every post of protocol {protocol.name!r} may be shown: there is nothing to withhold"
@@ -189,6 +236,21 @@ def _wrong_replies(bundle: Bundle, protocol: Protocol) -> Iterator[str]:
             f"{withheld} of {len(bundle.replies)} replies are withheld, more than the share of {protocol.withheld_ceiling:g} that protocol "
             f"{protocol.name!r} allows: the model repeats posts where it should reply"
         )
+
+
+def _too_long(bundle: Bundle, protocol: Protocol) -> Iterator[str]:
+    tokens = protocol.generation.get("max_gen_toks")
+    if tokens is None:
+        return
+    most = int(tokens * _BYTES_PER_TOKEN)
+    for reply in bundle.replies:
+        # Few are looked at closely, and a model that gets stuck in dashes, of which 64 may be one token, is no cheat.
+        if len(text := reply.text or "") > most // 4 and (size := len(re.sub(r"(.)\1+", r"\1", text, flags=re.DOTALL).encode())) > most:
+            yield (
+                f"reply {reply.id} has {size} bytes, runs of one character apart, but protocol {protocol.name!r} asks for at most "
+                f"{tokens:g} tokens, which are never more than {most} bytes"
+            )
+            return
 
 
 def _may_withhold(protocol: Protocol) -> bool:
@@ -253,9 +315,9 @@ def _private(bundle: Bundle, protocol: Protocol) -> Iterator[str]:
         if (found := leaks(value)) is not None:
             yield f"{name}: holds {found}, which must not leave the machine"
     reasons = [verdict.reason for verdict in bundle.verdicts if verdict.reason is not None]
-    if any(":" in reason or len(reason) > _LONGEST_REASON for reason in reasons):
+    if any(":" in reason or len(reason) > LONGEST_REASON for reason in reasons):
         yield (
-            f"verdicts.jsonl: a reason has more than {_LONGEST_REASON} characters, or quotes after its colon; `culturecare submit` leaves "
+            f"verdicts.jsonl: a reason has more than {LONGEST_REASON} characters, or quotes after its colon; `culturecare submit` leaves "
             "that out"
         )
     answers = {answer for verdict in bundle.verdicts if isinstance(verdict, Verdict) for answer in verdict.answers or ()}
@@ -265,13 +327,9 @@ def _private(bundle: Bundle, protocol: Protocol) -> Iterator[str]:
 
 def _wrong_identity(bundle: Bundle, board: Iterable[Entry]) -> Iterator[str]:
     made = bundle.submission
-    now = dt.datetime.now(dt.UTC)
-    if made.submitted.tzinfo is None or not _FIRST <= made.submitted <= now + dt.timedelta(hours=1):
-        yield f"submitted: must be a time with its zone, not in the future and not before {_FIRST:%Y}"
-    sketch = bundle.sketch
-    for entry in board:
-        if entry.protocol != made.protocol:
-            continue
+    there = [entry for entry in board if entry.protocol == made.protocol]
+    sketch = bundle.sketch if there else ()
+    for entry in there:
         if entry.id == bundle.id:
             yield f"it is on the board already, handed in by {entry.submitter} on {entry.submitted:%Y-%m-%d}"
             return
@@ -282,29 +340,16 @@ def _wrong_identity(bundle: Bundle, board: Iterable[Entry]) -> Iterator[str]:
         if entry.texts_hash == bundle.texts_hash and not (same_model and same_submitter):
             yield f"its replies are word for word those of {entry.model!r}, handed in by {entry.submitter}"
             return
-        if not (same_model and same_submitter) and (share := share_of_replies(entry.sketch, sketch)) >= COPIED:
-            yield f"about {share:.0%} of its replies are word for word those of {entry.model!r}, handed in by {entry.submitter}"
+        if not (same_model and same_submitter) and (share := containment(entry.sketch, sketch)) >= COPIED:
+            yield f"about {share:.0%} of its passages are those of {entry.model!r}, handed in by {entry.submitter}"
             return
-
-
-def share_of_replies(one: Sequence[str], other: Sequence[str]) -> float:
-    """Share of the replies that two bundles have in common, estimated from their sketches (`Bundle.sketch`).
-
-    Of the least fingerprints of both together, the share that is in both estimates the resemblance J = |A and B| / |A or B|, and of two
-    bundles of one size 2 J / (1 + J) is common.
-    """
-    least = sorted({*one, *other})[:SKETCH_SIZE]
-    if not one or not other:
-        return 0.0
-    resemblance = len(set(least).intersection(one).intersection(other)) / len(least)
-    return 2 * resemblance / (1 + resemblance)
 
 
 # --- Whether the numbers follow --------------------------------------------------------------------------------------------------
 
 
 def _wrong_verdicts(bundle: Bundle) -> list[str]:
-    dimensions = [dimension.key for dimension in select_rubric(_rubric(bundle)).dimensions]
+    dimensions = [dimension.key for dimension in select_rubric(bundle.rubric).dimensions]
     ids = {reply.id for reply in bundle.replies}
     counts = Counter((verdict.reply_id, verdict.dimension) for verdict in bundle.verdicts)
     reasons = []
@@ -332,13 +377,6 @@ def _wrong_verdicts(bundle: Bundle) -> list[str]:
     ):
         reasons.append(f"{excused} replies are said to be empty, so that they have no score, but are not")
     return reasons
-
-
-def _rubric(bundle: Bundle) -> str:
-    result = bundle.result
-    if isinstance(result, JuryResult):
-        return result.jury.judges[0].rubric
-    return result.judge.rubric if result.judge is not None else "culturecare"
 
 
 def _score_follows(verdict: Verdict | JuryVerdict, jury: Jury | None) -> bool:
@@ -377,7 +415,7 @@ def item_metrics(bundle: Bundle) -> Items:
 
 
 def _items(bundle: Bundle, scores: Mapping[tuple[str, str], float | None]) -> Items:
-    rubric = _rubric(bundle)
+    rubric = bundle.rubric
     grades: dict[str, dict[str, float | None]] = defaultdict(dict)
     for (reply_id, dimension), score in scores.items():
         grades[reply_id][dimension] = score
@@ -419,7 +457,7 @@ def _wrong_scores(bundle: Bundle, protocol: Protocol) -> Iterator[str]:
     if tuple(result.dataset.cultures) != tuple(cultures) or result.dataset.instances != sum(protocol.posts.cultures.values()):
         yield "result.json: dataset does not say the cultures and the number of posts that the replies have"
         return
-    yield from _other_scores(result.scores, graded_scores(items, _rubric(bundle), cultures), "its scores", "the verdicts")
+    yield from _other_scores(result.scores, graded_scores(items, bundle.rubric, cultures), "its scores", "the verdicts")
     yield from _wrong_descriptions(bundle, cultures)
     total = sum(verdict.score is not None for verdict in bundle.verdicts) / len(bundle.verdicts)
     if result.coverage is None or abs(total - result.coverage) > _TOLERANCE:
@@ -451,7 +489,7 @@ def _wrong_juror_scores(bundle: Bundle, result: JuryResult, cultures: Sequence[s
     verdicts = [verdict for verdict in bundle.verdicts if isinstance(verdict, JuryVerdict)]
     for name in sorted(names):
         of_juror = _items(bundle, {(verdict.reply_id, verdict.dimension): verdict.jurors[name] for verdict in verdicts})
-        expected = graded_scores(of_juror, _rubric(bundle), cultures)
+        expected = graded_scores(of_juror, bundle.rubric, cultures)
         yield from _other_scores(result.judges[name], expected, f"the scores of judge {name!r}", "its verdicts")
         total = sum(verdict.jurors[name] is not None for verdict in verdicts) / len(verdicts)
         if abs(total - result.judge_coverage[name]) > _TOLERANCE:

@@ -6,8 +6,13 @@
 Every submission is read by the one reader and admitted again before it is shown, so that what was put into the folder by hand is held to
 the same rules. What was read is kept in a cache, since a bundle never changes: its id is its fingerprint.
 
-Names are claimed, not proven: that a submitter is the account that opened the pull request, and that this adds nothing but the submission,
-is for those who merge it to see.
+Names and times are claimed, not proven: that a submitter is the account that opened the pull request, and that this adds nothing but the
+submission, is for those who merge it to see. So are verifications: a record must fit the submission and its own figures, but whether the
+judge was asked is what those say who may merge into `verifications/`.
+
+Of two submissions with the same replies, or by two submitters under one model's name, the one stays that was verified first; else the one
+that this board has known for longer, as far as its cache tells. A time that a submission claims decides nothing: where there is no more to
+go by, both are refused until one is verified or the other removed.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import functools
+import itertools
 import json
 import os
 import re
@@ -28,14 +34,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError
 
 from culturecare import CultureCareError, DataError, Record, Split, cultures, parse_record
-from culturecare_harness.admission import COPIED, graded_scores, item_metrics, judged_by_kin, notes, refusals, share_of_replies
+from culturecare_harness.admission import COPIED, graded_scores, item_metrics, judged_by_kin, lasting_refusals, notes, untimely
 from culturecare_harness.bundle import FILES, BundleError, contents, printable, read_bundle, read_plain_file
 from culturecare_harness.jury import JuryResult
 from culturecare_harness.packaged import cache_dir
 from culturecare_harness.protocols import protocols
 from culturecare_harness.records import Hash, digest, whole_file
+from culturecare_harness.sketch import FEWEST, containment
 from culturecare_harness.stats import mean_of_means, mean_of_means_error, mean_of_means_interval
-from culturecare_harness.verify import Verification
+from culturecare_harness.verification import Verification, contradiction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +60,7 @@ BASELINE = "standard"
 """The strategy that the others are held against."""
 
 _MOST_IN_VERIFICATION = 4 * 1024**2
-_RULES = 2
+_RULES = 3
 """Raised whenever a bundle may be admitted otherwise, or its numbers be others, than before: what was kept is then read again."""
 
 _NAMES = (r"[a-z0-9]+(-[a-z0-9]+)*", r"[A-Za-z0-9][A-Za-z0-9._-]*", r"[0-9a-f]{16}")
@@ -82,6 +89,7 @@ class Entry(Record):
         licence: Of the model, null where it is not said.
         link: Where to read about it, null where it is not said.
         judge: Name of the judge or jury.
+        judges: Names of the judges who graded, of a jury those who were seated.
         judge_mode: How it graded.
         kin: Whether the judge is of the model's family.
         coverage: Share of all verdicts that have a score.
@@ -92,6 +100,7 @@ class Entry(Record):
         instances: Number of posts.
         replies: Number of replies.
         withheld: Number of replies without their text.
+        judgeable: Number of replies that can be judged again: those whose text is there and not empty.
         notes: Sentences to be read with the numbers, told from what the bundle holds (`admission.notes`).
         verification: What `culturecare verify` found, null before it was asked.
         older: Number of earlier submissions of the model under this protocol.
@@ -110,6 +119,7 @@ class Entry(Record):
     licence: str | None
     link: str | None
     judge: str
+    judges: tuple[str, ...]
     judge_mode: str
     kin: bool
     coverage: float
@@ -120,6 +130,7 @@ class Entry(Record):
     instances: int
     replies: int
     withheld: int
+    judgeable: int
     notes: tuple[str, ...]
     verification: Verification | None = None
     older: int = Field(default=0, ge=0)
@@ -268,9 +279,16 @@ def open_board(results: str, progress: Progress, *, known: Mapping[str, Protocol
     chosen = protocols() if known is None else known
     place = cache or cache_dir() / "boards"
     index = _Index(place / f"{digest([_RULES, str(folder.resolve()), [protocol.hash for protocol in chosen.values()]])}.parquet")
-    entries, refused = _read_submissions(folder, index, progress, chosen)
-    verified = [entry.model_copy(update={"verification": _verification(folder, entry, refused)}) for entry in entries]
-    kept = _without_impostors(verified, refused)
+    firsts = _Firsts(place / f"{digest(str(folder.resolve()))}.firsts.json")
+    read, refused = _read_submissions(folder, index, progress, chosen)
+    entries = []
+    for entry in read:
+        if (late := untimely(entry.submitted, chosen[entry.protocol])) is not None:
+            refused[entry.folder] = printable(late)
+        else:
+            found = _verification(folder, entry, chosen[entry.protocol], refused)
+            entries.append(entry.model_copy(update={"verification": found}))
+    kept = _without_impostors(entries, firsts.update([entry.folder for entry in read]), refused)
     cells, gains = index.frames([entry.id for entry in kept])
     return Board(folder, results, kept, cells, gains, refused, chosen)
 
@@ -295,55 +313,91 @@ def _read_submissions(folder: Path, index: _Index, progress: Progress, known: Ma
     return entries, refused
 
 
-def _without_impostors(entries: Sequence[Entry], refused: dict[str, str]) -> list[Entry]:
+def _without_impostors(entries: Sequence[Entry], firsts: Mapping[str, str], refused: dict[str, str]) -> list[Entry]:
     """Leaves out what was put into the folder by hand under a model's name that another submitter has, or with another's replies.
 
-    The first has the right, and since a time is the submitter's own word, whoever was verified comes before whoever was not.
+    Args:
+        entries: All that is admitted.
+        firsts: When this board knew each submission's folder first.
+        refused: Takes those that are left out, each with its reason.
     """
-    owners: dict[tuple[str, str], str] = {}
-    texts: dict[tuple[str, str], Entry] = {}
-    holders: dict[tuple[str, str], list[Entry]] = {}
-    kept = []
-    for entry in sorted(entries, key=lambda entry: (not _is_verified(entry), entry.submitted, entry.id)):
-        owner = owners.get((entry.protocol, entry.model.casefold()), entry.submitter)
-        first = texts.get((entry.protocol, entry.texts_hash), entry)
-        if owner != entry.submitter:
-            refused[entry.folder] = f"model {entry.model!r} is on the board by {owner}; only they can hand in another run of it"
-        elif not _same_source(first, entry):
-            refused[entry.folder] = f"its replies are word for word those of {first.model!r}, handed in by {first.submitter}"
-        elif (copied := _copied(entry, holders)) is not None:
+    claims = _Claims(entries)
+    order = {entry.id: _precedence(entry, firsts) for entry in entries}
+    for entry in sorted(entries, key=lambda entry: (*order[entry.id], entry.submitted, entry.id)):
+        found = claims.against(entry)
+        if found is None:
+            claims.add(entry)
+            continue
+        holder, reason = found
+        refused[entry.folder] = reason
+        if order[holder.id] == order[entry.id] and holder.submitter != entry.submitter:
+            # Both keep their claim, so that a third is held against them too.
+            claims.add(entry)
+            for one, other in ((holder, entry), (entry, holder)):
+                refused[one.folder] = _disputed(one, other)
+    return [entry for entry in entries if entry.folder not in refused]
+
+
+def _precedence(entry: Entry, firsts: Mapping[str, str]) -> tuple[bool, str]:
+    if entry.verification is not None and entry.verification.status == "verified":
+        return False, entry.verification.created.astimezone(dt.UTC).isoformat()
+    return True, firsts[entry.folder]
+
+
+def _disputed(entry: Entry, other: Entry) -> str:
+    same = "model" if entry.model.casefold() == other.model.casefold() else "replies"
+    return (
+        f"it has the same {same} as {other.folder} by {other.submitter}, and neither was verified or known here before the other (the time "
+        "that one claims decides nothing): verify the original by its folder, or remove the copy"
+    )
+
+
+class _Claims:
+    """Who has which model's name and which replies, under each protocol."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._owners: dict[tuple[str, str], Entry] = {}
+        self._texts: dict[tuple[str, str], Entry] = {}
+        # Nearly all fingerprints are of one submission alone and need no index.
+        times = Counter(itertools.chain.from_iterable(entry.sketch for entry in entries))
+        self._common = {fingerprint for fingerprint, number in times.items() if number > 1}
+        self._holders: dict[tuple[str, str], list[Entry]] = {}
+
+    def add(self, entry: Entry) -> None:
+        self._owners.setdefault((entry.protocol, entry.model.casefold()), entry)
+        self._texts.setdefault((entry.protocol, entry.texts_hash), entry)
+        for fingerprint in self._common.intersection(entry.sketch):
+            self._holders.setdefault((entry.protocol, fingerprint), []).append(entry)
+
+    def against(self, entry: Entry) -> tuple[Entry, str] | None:
+        """Whose claim an entry violates, and how; null where it violates none."""
+        owner = self._owners.get((entry.protocol, entry.model.casefold()), entry)
+        if owner.submitter != entry.submitter:
+            return owner, f"model {entry.model!r} is on the board by {owner.submitter}; only they can hand in another run of it"
+        first = self._texts.get((entry.protocol, entry.texts_hash), entry)
+        if not _same_source(first, entry):
+            return first, f"its replies are word for word those of {first.model!r}, handed in by {first.submitter}"
+        if (copied := self._copied(entry)) is not None:
             holder, share = copied
-            refused[entry.folder] = (
-                f"about {share:.0%} of its replies are word for word those of {holder.model!r}, handed in by {holder.submitter}"
-            )
-        else:
-            kept.append(entry)
-            owners[entry.protocol, entry.model.casefold()] = owner
-            texts[entry.protocol, entry.texts_hash] = first
-            for fingerprint in entry.sketch:
-                holders.setdefault((entry.protocol, fingerprint), []).append(entry)
-    return kept
+            return holder, f"about {share:.0%} of its passages are those of {holder.model!r}, handed in by {holder.submitter}"
+        return None
 
-
-def _is_verified(entry: Entry) -> bool:
-    return entry.verification is not None and entry.verification.status == "verified"
+    def _copied(self, entry: Entry) -> tuple[Entry, float] | None:
+        """The entry of another that this one shares its passages with, and their share; null where there is none."""
+        common = self._common.intersection(entry.sketch)
+        found = [holder for fingerprint in common for holder in self._holders.get((entry.protocol, fingerprint), ())]
+        shared = Counter(holder.id for holder in found)
+        for holder in {holder.id: holder for holder in found}.values():
+            # Most pairs share next to nothing and need no closer look.
+            if shared[holder.id] >= COPIED * FEWEST and not _same_source(holder, entry):
+                share = containment(holder.sketch, entry.sketch)
+                if share >= COPIED:
+                    return holder, share
+        return None
 
 
 def _same_source(one: Entry, other: Entry) -> bool:
     return (one.model.casefold(), one.submitter) == (other.model.casefold(), other.submitter)
-
-
-def _copied(entry: Entry, holders: Mapping[tuple[str, str], Sequence[Entry]]) -> tuple[Entry, float] | None:
-    """The entry of another that this one shares its replies with, and their share; null where there is none."""
-    found = [holder for fingerprint in entry.sketch for holder in holders.get((entry.protocol, fingerprint), ())]
-    shared = Counter(holder.id for holder in found)
-    for holder in {holder.id: holder for holder in found}.values():
-        # A share of a half is a resemblance of a third; most pairs share nothing and need no closer look.
-        if 3 * shared[holder.id] >= len(entry.sketch) and not _same_source(holder, entry):
-            share = share_of_replies(holder.sketch, entry.sketch)
-            if share >= COPIED:
-                return holder, share
-    return None
 
 
 def _submission_folders(folder: Path, refused: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -392,7 +446,7 @@ def _admitted(folder: Path, path: str, known: Mapping[str, Protocol]) -> _Kept:
         return _Kept(str(error))
     if folder_of(bundle) != path:
         return _Kept(f"it stands in the wrong folder: it belongs in {folder_of(bundle)}")
-    if reasons := refusals(bundle, known=known, standing=True):
+    if reasons := lasting_refusals(bundle, known=known):
         return _Kept(reasons[0])
     cells, gains = _numbers(bundle)
     return _Kept(_entry(bundle, path, known[bundle.submission.protocol]), cells, gains)
@@ -400,7 +454,10 @@ def _admitted(folder: Path, path: str, known: Mapping[str, Protocol]) -> _Kept:
 
 def _entry(bundle: Bundle, path: str, protocol: Protocol) -> Entry:
     made, result = bundle.submission, bundle.result
-    judge = result.jury.name if isinstance(result, JuryResult) else result.judge.name if result.judge is not None else ""
+    if isinstance(result, JuryResult):
+        judge, judges = result.jury.name, tuple(judge.name for judge in result.jury.judges)
+    else:
+        judge, judges = protocol.judges[0].name, (protocol.judges[0].name,)  # As `admission` found.
     strategies = {reply.strategy for reply in bundle.replies}
     present = {reply.culture for reply in bundle.replies}
     return Entry(
@@ -410,6 +467,7 @@ def _entry(bundle: Bundle, path: str, protocol: Protocol) -> Entry:
         sketch=bundle.sketch,
         **made.model_dump(exclude={"schema_version", "protocol_hash", "files"}),
         judge=judge,
+        judges=judges,
         judge_mode=", ".join(sorted({known.mode for known in protocol.judges})),
         kin=judged_by_kin(bundle),
         coverage=result.coverage or 0.0,
@@ -420,6 +478,7 @@ def _entry(bundle: Bundle, path: str, protocol: Protocol) -> Entry:
         instances=result.dataset.instances,
         replies=len(bundle.replies),
         withheld=sum(reply.text is None for reply in bundle.replies),
+        judgeable=len(bundle.judgeable),
         notes=notes(bundle, protocol),
     )
 
@@ -427,10 +486,9 @@ def _entry(bundle: Bundle, path: str, protocol: Protocol) -> Entry:
 def _numbers(bundle: Bundle) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
     """Rows of `Board.cells` and of `Board.gains`, without their ids."""
     items = item_metrics(bundle)
-    rubric = bundle.result.jury.judges[0].rubric if isinstance(bundle.result, JuryResult) else _rubric_of(bundle)
     keys = [key for key in cultures() if any(culture == key for _, culture in items)]
     cells = []
-    for score in graded_scores(items, rubric, keys):
+    for score in graded_scores(items, bundle.rubric, keys):
         samples = _samples(items, score.strategy, score.metric, keys if score.culture == "all" else [score.culture])
         error, freedom = mean_of_means_error(samples) or (None, None)
         cells.append(
@@ -446,13 +504,6 @@ def _numbers(bundle: Bundle) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...
     return cells, gains
 
 
-def _rubric_of(bundle: Bundle) -> str:
-    judge = None if isinstance(bundle.result, JuryResult) else bundle.result.judge
-    if judge is None:
-        raise CultureCareError(f"submission {bundle.id}: was not judged")
-    return judge.rubric
-
-
 def _samples(items: Any, strategy: str, metric: str, keys: Sequence[str]) -> list[list[float]]:
     return [[value for metrics in items[strategy, key].values() if (value := metrics[metric]) is not None] for key in keys]
 
@@ -464,7 +515,7 @@ def _differences(items: Any, strategy: str, culture: str, metric: str) -> list[f
     return [value - base for value, base in pairs if value is not None and base is not None]
 
 
-def _verification(folder: Path, entry: Entry, refused: dict[str, str]) -> Verification | None:
+def _verification(folder: Path, entry: Entry, protocol: Protocol, refused: dict[str, str]) -> Verification | None:
     path = verification_path(entry.protocol, entry.id)
     try:
         found = parse_record(Verification, json.loads(read_plain_file(folder / path, _MOST_IN_VERIFICATION, path)), where=path)
@@ -477,10 +528,38 @@ def _verification(folder: Path, entry: Entry, refused: dict[str, str]) -> Verifi
     if (found.bundle, found.protocol) != (entry.id, entry.protocol):
         refused[path] = f"is the verification of submission {found.bundle}, not of this one"
         return None
+    if (wrong := contradiction(found, entry, protocol)) is not None:
+        refused[path] = printable(f"is not believed: {wrong}; make it again with `culturecare verify`")
+        return None
     return found
 
 
 # --- What was read already -------------------------------------------------------------------------------------------------------
+
+
+class _Firsts:
+    """When this board knew each submission first, whatever that claims of itself. Lost with the cache."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def update(self, folders: Sequence[str]) -> Mapping[str, str]:
+        """Times by folder, that of this look for those that are new; what is gone is forgotten."""
+        now = dt.datetime.now(dt.UTC).isoformat()
+        known = self._load()
+        firsts = {folder: known.get(folder, now) for folder in folders}
+        if firsts != known:
+            # A cache that can't be kept is made again next time.
+            with contextlib.suppress(OSError, CultureCareError), whole_file(self._file) as temporary:
+                temporary.write_text(json.dumps(firsts), encoding="utf-8")
+        return firsts
+
+    def _load(self) -> dict[str, str]:
+        try:
+            known = json.loads(self._file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return {str(folder): str(time) for folder, time in known.items()} if isinstance(known, dict) else {}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["repeats"]
+__all__ = ["UNSPACED", "repeats"]
 
 _WORDS, _CHARACTERS = 6, 12
-_UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+UNSPACED = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+"""Characters of scripts that are written without spaces, as a regular expression's class has them."""
 
 
 def repeats(text: str, post: str) -> bool:
@@ -17,8 +18,8 @@ def repeats(text: str, post: str) -> bool:
 
 def _passages(text: str) -> set[str]:
     folded = text.casefold()
-    words = re.findall(rf"[^\W_{_UNSPACED}]+", folded)
+    words = re.findall(rf"[^\W_{UNSPACED}]+", folded)
     passages = {" ".join(words[start : start + _WORDS]) for start in range(len(words) - _WORDS + 1)}
-    for run in re.findall(rf"[{_UNSPACED}]+", re.sub(r"[\W_]+", "", folded)):
+    for run in re.findall(rf"[{UNSPACED}]+", re.sub(r"[\W_]+", "", folded)):
         passages |= {run[start : start + _CHARACTERS] for start in range(len(run) - _CHARACTERS + 1)}
     return passages

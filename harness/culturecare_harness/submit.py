@@ -13,6 +13,7 @@ from culturecare import CultureCareError, DataError, Record, parse_record
 from culturecare_harness.admission import is_bare_grade, refusals
 from culturecare_harness.board import folder_of, open_board, put
 from culturecare_harness.bundle import (
+    LONGEST_REASON,
     SUBMISSION,
     WITHHELD,
     Bundle,
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     from culturecare_harness.records import Reply
 
 __all__ = ["About", "RefusedError", "Submitted", "bundle_of_run", "read_parameters", "submit"]
-
-
-_LONGEST_REASON = 300
 
 
 class RefusedError(CultureCareError):
@@ -331,7 +329,7 @@ def _scrubbed(verdict: Verdict | JuryVerdict, *, may_show: bool) -> Verdict | Ju
     """Without what could quote a post: the words after a reason's colon, and answers that are more than a grade."""
     changes: dict[str, Any] = {}
     if verdict.reason is not None:
-        changes["reason"] = verdict.reason.partition(":")[0][:_LONGEST_REASON]
+        changes["reason"] = verdict.reason.partition(":")[0][:LONGEST_REASON]
     if isinstance(verdict, Verdict) and verdict.answers is not None and not (may_show and leaks(list(verdict.answers)) is None):
         changes["answers"] = tuple(answer if is_bare_grade(answer) else _grade_of(answer) for answer in verdict.answers)
     return verdict.model_copy(update=changes)
@@ -347,7 +345,7 @@ def _grade_of(answer: str) -> str:
 def _scrubbed_model(result: Result | JuryResult, scrubbed: list[str]) -> Any:
     kept = {}
     for name, value in result.model.arguments.items():
-        if (found := _private_argument(value) or leaks([name, value])) is None:
+        if (found := _private_argument(value) or leaks({name: value})) is None:
             kept[name] = value
         else:
             scrubbed.append(f"model argument {name!r}: holds {found}")

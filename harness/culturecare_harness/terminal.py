@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from culturecare_harness.pairs import PairsResult
     from culturecare_harness.ranking import Rate
     from culturecare_harness.records import Result, Score
-    from culturecare_harness.verify import Verification
+    from culturecare_harness.verification import Rejudged, Verification
 
 __all__ = ["print_jury_result", "print_pairs_result", "print_result", "print_verification"]
 
@@ -139,9 +140,7 @@ _STATUS_STYLES = {"verified": "bold green", "failed": "bold red", "undecided": "
 
 
 def print_verification(verification: Verification, console: Console) -> None:
-    """Prints a verification: what it found, the figures behind it, and what a person should look at."""
-    from culturecare_harness.verify import APART
-
+    """Prints a verification: what it found, the figures behind it, how the draw was made, and what a person should look at."""
     style = _STATUS_STYLES[verification.status]
     console.print(
         f"\nSubmission {verification.bundle} under protocol {verification.protocol}: [{style}]{verification.status}[/{style}]",
@@ -149,24 +148,37 @@ def print_verification(verification: Verification, console: Console) -> None:
     )
     for reason in verification.reasons:
         console.print(f"- {reason}", highlight=False, markup=False)
-    rejudged = verification.rejudged
-    if rejudged is not None:
-        table = Table("strategy", "replies", "verdicts", "submitted less new, in grades", header_style="bold")
-        for row in rejudged.comparisons:
-            interval = "" if row.low is None or row.high is None else f" [{row.low:+z.3f}, {row.high:+z.3f}]"
-            table.add_row(
-                row.strategy, str(row.replies), str(row.verdicts), "–" if row.difference is None else f"{row.difference:+z.3f}{interval}"
-            )
-        console.print(table)
-        figures = {
-            "mean absolute difference": rejudged.absolute,
-            "correlation": rejudged.correlation,
-            f"share more than {APART} grades apart": rejudged.apart,
-        }
-        shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
-        missing = (rejudged.missing_now, rejudged.missing_submitted, rejudged.missing_both)
-        console.print(f"{shown[:1].upper()}{shown[1:]}." if shown else "No verdict has a score on both sides.", highlight=False)
-        console.print("Without a score: {} now, {} when handed in, {} both.".format(*missing), highlight=False)
-    console.print(f"Drawn with --seed {verification.seed} --share {verification.share:g}.", highlight=False)
+    if verification.rejudged is not None:
+        _print_rejudged(verification.rejudged, console)
+    chosen = ", a seed of the verifier's choice" if verification.seed_given else ""
+    console.print(f"Drawn with --seed {verification.seed}{chosen}, --share {verification.share:g}.", highlight=False)
     for flag in verification.flags:
         console.print(f"Look at: {flag}", highlight=False, markup=False)
+
+
+def _print_rejudged(rejudged: Rejudged, console: Console) -> None:
+    from culturecare_harness.verification import APART, detection_probability
+
+    table = Table("strategy", "replies", "verdicts", "submitted less new, in grades", header_style="bold")
+    for row in rejudged.discrepancies:
+        interval = "" if row.low is None or row.high is None else f" [{row.low:+z.3f}, {row.high:+z.3f}]"
+        table.add_row(
+            row.strategy, str(row.replies), str(row.verdicts), "–" if row.difference is None else f"{row.difference:+z.3f}{interval}"
+        )
+    console.print(table)
+    figures = {
+        "mean absolute difference": rejudged.absolute,
+        "correlation": rejudged.correlation,
+        f"share more than {APART} grades apart": rejudged.apart,
+    }
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
+    missing = (rejudged.missing_now, rejudged.missing_submitted, rejudged.missing_both)
+    console.print(f"{shown[:1].upper()}{shown[1:]}." if shown else "No verdict has a score on both sides.", highlight=False)
+    console.print("Without a score: {} now, {} when handed in, {} both.".format(*missing), highlight=False)
+    doctored = math.ceil(rejudged.judgeable / 20)
+    chance = detection_probability(rejudged.judgeable, doctored, rejudged.replies)
+    console.print(
+        f"A draw of {rejudged.replies} of {rejudged.judgeable} replies meets one of {doctored} doctored ones (5 %) with probability "
+        f"{chance:.3f}.",
+        highlight=False,
+    )

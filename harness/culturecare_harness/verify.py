@@ -6,7 +6,7 @@ was submitted, within the protocol's tolerance; and replies that a person should
 
 What it finds: of N replies of which D have verdicts that the judge did not give, a draw of n meets one with probability
 1 - C(N-D, n) / C(N, n), the hypergeometric distribution (Cochran, 1977, "Sampling Techniques", chapter 3; auditors call it discovery
-sampling). Of 2,310 replies, a draw of 116 meets one of 59 (2.6 %) with 95 %, and one of 116 (5 %) with 99.8 %: see `detection_probability`.
+sampling). Of 2,310 replies, a draw of 116 meets one of 59 (2.6 %) with 95 %, and one of 116 (5 %) with 99.8 %.
 
 What it cannot find: replies that another model or a person wrote, and verdicts on withheld replies, which nobody can judge again; the
 protocol keeps their number small.
@@ -15,35 +15,34 @@ protocol keeps their number small.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import itertools
 import math
 import secrets
 from collections import defaultdict
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import Field
-
-import culturecare
 from culturecare import CultureCareError, Record
 from culturecare_harness.admission import refusals
 from culturecare_harness.backends import Metered, check_backend, open_backend
-from culturecare_harness.bundle import read_bundle
-from culturecare_harness.dataset import Selection, select_instances
+from culturecare_harness.bundle import SUBMISSION, read_bundle
+from culturecare_harness.dataset import select_instances
 from culturecare_harness.judge import JudgeItem, judge_replies
 from culturecare_harness.judges import JudgeFile, select_judge
 from culturecare_harness.jury import Seats, ask_jury, jury_verdicts, seat, select_jury
 from culturecare_harness.progress import counter
 from culturecare_harness.protocols import protocols
 from culturecare_harness.quoting import repeats
-from culturecare_harness.records import Hash, Judge, digest, json_bytes
+from culturecare_harness.records import Judge, digest, json_bytes
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.scoring import package_versions
 from culturecare_harness.stats import LEVEL
 from culturecare_harness.suspicion import Suspicion, look_at
+from culturecare_harness.verification import APART, Discrepancy, Rejudged, Status, Verification, decide, draw_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -55,109 +54,20 @@ if TYPE_CHECKING:
     from culturecare_harness.protocols import Protocol
     from culturecare_harness.records import Verdict
 
-__all__ = ["Comparison", "Rejudged", "Verification", "detection_probability", "draw", "propose", "readable", "targets", "verify"]
-
-APART = 0.5
-"""Grades by which two scores are told apart."""
+__all__ = [
+    "Discrepancy",
+    "Rejudged",
+    "Target",
+    "Targets",
+    "Verification",
+    "draw",
+    "propose",
+    "targets",
+    "verify",
+]
 
 Scores = dict[tuple[str, str], float | None]
 """Score of each reply and dimension, null where there is none."""
-
-
-# --- Records ---------------------------------------------------------------------------------------------------------------------
-
-
-class Comparison(Record):
-    """Submitted scores beside those that the judge gives now.
-
-    Attributes:
-        strategy: Strategy of the replies, or `all`.
-        replies: Number of replies with a verdict on both sides.
-        verdicts: Number of verdicts with a score on both sides.
-        difference: Mean of the submitted scores less the new ones, in grades; null without a verdict.
-        low: Lower end of its 95 % interval, over posts; null with fewer than two of them.
-        high: Upper end of the interval.
-    """
-
-    strategy: str
-    replies: int = Field(ge=0)
-    verdicts: int = Field(ge=0)
-    difference: float | None
-    low: float | None
-    high: float | None
-
-
-class Rejudged(Record):
-    """What judging again gave.
-
-    Attributes:
-        replies: Number of replies that were drawn.
-        rounds: How often each was judged: twice where a judge may answer otherwise the second time (modes `sampled` and `argmax`).
-        verdicts: Number of verdicts that were compared or are missing.
-        comparisons: Over all strategies, then each.
-        absolute: Mean absolute difference of a submitted and a new score; null without one.
-        scatter: The same less the mean absolute difference of two new scores (0 in mode `logprob`): 0 where submitted scores scatter as
-            much as the judge's own do.
-        scatter_low: Lower end of its 95 % interval, over posts.
-        scatter_high: Upper end of the interval.
-        apart: Share of the verdicts that are more than half a grade apart.
-        correlation: Pearson's, null where one side does not vary.
-        missing_now: Verdicts with a submitted score alone.
-        missing_submitted: Verdicts with a new score alone.
-        missing_both: Verdicts without either.
-        odd: Replies whose scores are more than half a grade apart on average, in mode `logprob` alone, where a judge repeats itself.
-    """
-
-    replies: int = Field(ge=0)
-    rounds: int = Field(ge=1)
-    verdicts: int = Field(ge=0)
-    comparisons: tuple[Comparison, ...]
-    absolute: float | None
-    scatter: float | None
-    scatter_low: float | None
-    scatter_high: float | None
-    apart: float | None = Field(ge=0, le=1)
-    correlation: float | None
-    missing_now: int = Field(ge=0)
-    missing_submitted: int = Field(ge=0)
-    missing_both: int = Field(ge=0)
-    odd: tuple[Hash, ...]
-
-
-class Verification(Record):
-    """What `culturecare verify` found.
-
-    Attributes:
-        bundle: `Bundle.id`.
-        protocol: Name of the protocol.
-        created: When.
-        status: `verified`: the judge gives these scores again, within the tolerance. `failed`: it does not. `undecided`: too little could
-            be compared to say either.
-        reasons: Sentences that say why.
-        flags: Sentences about what a person should look at; they change no status.
-        seed: Of the draw.
-        share: Share of the replies that was to be judged again.
-        tolerance: The protocol's.
-        judges: Who judged again.
-        rejudged: What that gave; null where nothing had to be judged to tell that the bundle fails.
-        suspicion: What stands behind the flags.
-        versions: Of the packages that verified.
-    """
-
-    schema_version: Literal[1] = 1
-    bundle: Hash
-    protocol: str
-    created: dt.datetime
-    status: Literal["verified", "failed", "undecided"]
-    reasons: tuple[str, ...]
-    flags: tuple[str, ...]
-    seed: int = Field(ge=0)
-    share: float = Field(gt=0, le=1)
-    tolerance: float
-    judges: tuple[Judge, ...]
-    rejudged: Rejudged | None
-    suspicion: Suspicion
-    versions: dict[str, str]
 
 
 # --- Verifying -------------------------------------------------------------------------------------------------------------------
@@ -171,6 +81,7 @@ def verify(
     judge_settings: Sequence[str] = (),
     share: float | None = None,
     seed: int | None = None,
+    verifier: str | None = None,
     known: Mapping[str, Protocol] | None = None,
     backend: Callable[[JudgeFile], Backend] | None = None,
 ) -> Verification:
@@ -188,7 +99,8 @@ def verify(
         release: Folder of the released files, for a protocol on split `test`.
         judge_settings: Settings of the judge as `field=value`, none of which may move a grade, such as `base_url`.
         share: Share of the replies to judge again, by default the protocol's; never fewer replies than the protocol's `at_least`.
-        seed: Of the draw, by default one that the operating system draws now.
+        seed: Of the draw, by default one that the operating system draws now; a record made with another says so.
+        verifier: Account on the Hub of who verifies, null where there is none.
         known: Protocols by name, by default those of the package.
         backend: Opens a judge's model.
 
@@ -196,41 +108,37 @@ def verify(
         CultureCareError: The protocol, its judge or its dataset is not here, or the judge cannot go on.
     """
     protocol = _protocol_of(bundle, protocols() if known is None else known)
-    seed = secrets.randbits(53) if seed is None else seed  # 53 bits: JSON readers keep whole numbers up to there.
-    share = protocol.rejudging.share if share is None else share
-    suspicion = look_at(bundle.replies)
+    drawn_seed = secrets.randbits(53) if seed is None else seed  # 53 bits: JSON readers keep whole numbers up to there.
+    chosen_share = protocol.rejudging.share if share is None else share
+    status: Status = "failed"
+    judges, rejudged = protocol.judges, None
     reasons = [*refusals(bundle, known={protocol.name: protocol}, standing=True)]
-    status: Literal["verified", "failed", "undecided"] = "failed"
-    judges: tuple[Judge, ...] = protocol.judges
-    rejudged = None
     if not reasons:
-        judgeable = readable(bundle.replies)
-        drawn = draw(judgeable, protocol, share, seed)
         judging = _judging(bundle, protocol, judge_settings)
-        posts = _posts(protocol, release)
+        posts = {instance.id: instance.post_text for instance in select_instances(protocol.selection(release))}
         reasons += _quoting(bundle, protocol, posts)
     if not reasons:
-        if backend is None:
-            for judge in judging.judges:  # Before the first is asked, so that a missing key of the last is no late surprise.
-                check_backend(judge)
+        drawn = draw(bundle.judgeable, protocol, chosen_share, drawn_seed)
         judges = tuple(juror.judge for juror in judging.judges)
-        rounds = _judge_again(bundle, drawn, posts, judging, progress, backend)
-        rejudged = _compare(bundle, drawn, rounds)
-        status, reasons = _decide(rejudged, protocol, all_drawn=len(drawn) == len(judgeable))
+        rejudged = _compare(bundle, drawn, _judge_again(bundle, drawn, posts, judging, progress, backend))
+        status, reasons = decide(rejudged, protocol)
+    suspicion = look_at(bundle.replies)
     return Verification(
         bundle=bundle.id,
         protocol=protocol.name,
         created=dt.datetime.now(dt.UTC).replace(microsecond=0),
         status=status,
         reasons=tuple(reasons),
-        flags=tuple(_flags(suspicion)),
-        seed=seed,
-        share=share,
+        flags=tuple(_flags(suspicion, seed_given=seed is not None)),
+        seed=drawn_seed,
+        seed_given=seed is not None,
+        share=chosen_share,
         tolerance=protocol.rejudging.tolerance,
         judges=judges,
         rejudged=rejudged,
         suspicion=suspicion,
         versions=package_versions(),
+        verifier=verifier,
     )
 
 
@@ -256,11 +164,6 @@ def _protocol_of(bundle: Bundle, known: Mapping[str, Protocol]) -> Protocol:
 # --- Drawing ---------------------------------------------------------------------------------------------------------------------
 
 
-def readable(replies: Iterable[PublicReply]) -> list[PublicReply]:
-    """The replies that can be judged again: those whose text is there and not empty."""
-    return [reply for reply in replies if reply.text is not None and reply.text.strip()]
-
-
 def draw(replies: Sequence[PublicReply], protocol: Protocol, share: float, seed: int) -> list[PublicReply]:
     """Draws replies at random, of each strategy and culture as many as their part in the whole asks for.
 
@@ -276,7 +179,7 @@ def draw(replies: Sequence[PublicReply], protocol: Protocol, share: float, seed:
     Returns:
         The drawn replies, in their order.
     """
-    number = min(len(replies), max(protocol.rejudging.at_least, math.ceil(share * len(replies))))
+    number = draw_size(len(replies), protocol, share)
     strata: dict[tuple[str, str], list[PublicReply]] = defaultdict(list)
     for reply in replies:
         strata[reply.strategy, reply.culture].append(reply)
@@ -290,20 +193,6 @@ def draw(replies: Sequence[PublicReply], protocol: Protocol, share: float, seed:
         reply.id for key, members in strata.items() for reply in sorted(members, key=lambda reply: digest([seed, reply.id]))[: sizes[key]]
     }
     return [reply for reply in replies if reply.id in drawn]
-
-
-def detection_probability(replies: int, doctored: int, drawn: int, at_least: int = 1) -> float:
-    """Probability that a draw meets doctored replies (hypergeometric; exact for a simple draw, close for one by strategy and culture).
-
-    Args:
-        replies: Number of replies that may be drawn.
-        doctored: Number of those whose verdicts were doctored.
-        drawn: Number that is drawn.
-        at_least: Number of doctored ones that it must meet.
-    """
-    from scipy.stats import hypergeom
-
-    return float(hypergeom.sf(at_least - 1, replies, doctored, drawn))
 
 
 # --- Judging again ---------------------------------------------------------------------------------------------------------------
@@ -331,7 +220,7 @@ def _judging(bundle: Bundle, protocol: Protocol, settings: Sequence[str]) -> _Ju
             raise CultureCareError(
                 f"protocol {protocol.name!r} has a jury, whose file {protocol.jury.name!r} says the settings of each judge"
             )
-        seats = seat(select_jury(protocol.jury.name), {bundle.result.model.name})
+        seats = seat(select_jury(protocol.jury.name), {bundle.result.model.name, bundle.submission.model})
         pinned = {judge.name: judge for judge in protocol.judges}
         for juror in seats.jurors:
             if juror.name not in pinned:
@@ -350,24 +239,6 @@ def _check_judge(chosen: JudgeFile, pinned: Judge, protocol: Protocol) -> None:
         )
 
 
-def _posts(protocol: Protocol, release: Path | None) -> dict[str, str]:
-    wanted = protocol.posts
-    folder = culturecare.release_dir(release) if wanted.split == "test" else None
-    revision = culturecare.dataset_revision(wanted.split, folder)
-    if revision != wanted.revision:
-        raise CultureCareError(
-            f"protocol {protocol.name!r} is about revision {wanted.revision} of split {wanted.split!r}, but here is {revision}"
-        )
-    selection = Selection(
-        split=wanted.split,
-        release=folder,
-        cultures=tuple(wanted.cultures),
-        text="excerpt" if wanted.excerpt else "full",
-        per_culture=wanted.per_culture,
-    )
-    return {instance.id: instance.post_text for instance in select_instances(selection)}
-
-
 def _judge_again(
     bundle: Bundle,
     drawn: Sequence[PublicReply],
@@ -377,6 +248,9 @@ def _judge_again(
     backend: Callable[[JudgeFile], Backend] | None,
 ) -> list[Scores]:
     """Judges the drawn replies, without a store: it would answer with what it was told before."""
+    if backend is None:
+        for judge in judging.judges:  # Before the first is asked, so that a missing key of the last is no late surprise.
+            check_backend(judge)
     names = ", ".join(judge.name for judge in judging.judges)
     progress.say(f"Judging {len(drawn)} of {len(bundle.replies)} replies of {bundle.submission.model} again by {names}.")
     items = [JudgeItem(reply_id=reply.id, post=posts[reply.instance_id], reply=reply.text or "") for reply in drawn]
@@ -412,59 +286,93 @@ def _scores(verdicts: Iterable[Verdict | JuryVerdict]) -> Scores:
 # --- Comparing -------------------------------------------------------------------------------------------------------------------
 
 
+class _Compared(NamedTuple):
+    """Verdicts with a score on both sides, row by row.
+
+    Attributes:
+        posts: Id of the post.
+        strategies: Name of the strategy.
+        replies: Id of the reply.
+        given: Submitted score.
+        now: New scores, one column a round.
+    """
+
+    posts: NDArray[np.object_]
+    strategies: NDArray[np.object_]
+    replies: NDArray[np.object_]
+    given: NDArray[np.float64]
+    now: NDArray[np.float64]
+
+    @property
+    def difference(self) -> NDArray[np.float64]:
+        difference: NDArray[np.float64] = self.given - self.now.mean(axis=1)
+        return difference
+
+
 def _compare(bundle: Bundle, drawn: Sequence[PublicReply], rounds: Sequence[Scores]) -> Rejudged:
     import numpy as np
 
     submitted = _scores(bundle.verdicts)
     pairs = [(reply, submitted[key], [scores[key] for scores in rounds]) for reply in drawn for key in rounds[0] if key[0] == reply.id]
-    whole = [
-        (reply, given, [score for score in now if score is not None])
-        for reply, given, now in pairs
-        if given is not None and None not in now
-    ]
     missing = [(given is None, None in now) for _, given, now in pairs]
-    posts = np.array([reply.instance_id for reply, _, _ in whole], dtype=object)
-    strategies = np.array([reply.strategy for reply, _, _ in whole], dtype=object)
-    ids = np.array([reply.id for reply, _, _ in whole], dtype=object)
-    given = np.array([given for _, given, _ in whole], dtype=float)
-    now = np.array([now for _, _, now in whole], dtype=float).reshape(len(whole), len(rounds))
-    difference = given - now.mean(axis=1)
-    absolute = np.abs(given[:, None] - now).mean(axis=1)
-    own = [np.abs(now[:, one] - now[:, other]) for one, other in itertools.combinations(range(len(rounds)), 2)]
+    compared = _compared(pairs, len(rounds))
+    given, new = compared.given, compared.now.mean(axis=1)
+    absolute = np.abs(given[:, None] - compared.now).mean(axis=1)
+    own = [np.abs(compared.now[:, one] - compared.now[:, other]) for one, other in itertools.combinations(range(len(rounds)), 2)]
     scatter = absolute - np.mean(own, axis=0) if own else absolute
-    comparisons = []
-    for strategy in ("all", *dict.fromkeys(reply.strategy for reply in drawn)):
-        rows = np.full(len(whole), fill_value=True) if strategy == "all" else strategies == strategy
-        low, high = _interval(difference[rows], posts[rows]) or (None, None)
-        comparisons.append(
-            Comparison(
-                strategy=strategy,
-                replies=len(set(ids[rows])),
-                verdicts=int(rows.sum()),
-                difference=_mean(difference[rows]),
-                low=low,
-                high=high,
-            )
-        )
-    scatter_low, scatter_high = _interval(scatter, posts) or (None, None)
-    varies = len(whole) > 1 and given.std() > 0 and now.mean(axis=1).std() > 0
-    odd = [reply.id for reply in drawn if len(rounds) == 1 and (_mean(absolute[ids == reply.id]) or 0.0) > APART]
+    scatter_low, scatter_high = _interval(scatter, compared.posts) or (None, None)
+    varies = len(given) > 1 and given.std() > 0 and new.std() > 0
+    odd = [reply.id for reply in drawn if len(rounds) == 1 and (_mean(absolute[compared.replies == reply.id]) or 0.0) > APART]
     return Rejudged(
+        judgeable=len(bundle.judgeable),
         replies=len(drawn),
         rounds=len(rounds),
         verdicts=len(pairs),
-        comparisons=tuple(comparisons),
+        discrepancies=tuple(_discrepancies(compared, list(dict.fromkeys(reply.strategy for reply in drawn)))),
         absolute=_mean(absolute),
         scatter=_mean(scatter),
         scatter_low=scatter_low,
         scatter_high=scatter_high,
         apart=_mean((absolute > APART).astype(float)),
-        correlation=float(np.corrcoef(given, now.mean(axis=1))[0, 1]) if varies else None,
+        correlation=float(np.corrcoef(given, new)[0, 1]) if varies else None,
         missing_now=missing.count((False, True)),
         missing_submitted=missing.count((True, False)),
         missing_both=missing.count((True, True)),
         odd=tuple(odd),
     )
+
+
+def _compared(pairs: Iterable[tuple[PublicReply, float | None, list[float | None]]], rounds: int) -> _Compared:
+    import numpy as np
+
+    whole = [(reply, given, now) for reply, given, now in pairs if given is not None and None not in now]
+    posts, strategies, replies = (
+        np.array(names, dtype=object)
+        for names in (
+            [reply.instance_id for reply, _, _ in whole],
+            [reply.strategy for reply, _, _ in whole],
+            [reply.id for reply, _, _ in whole],
+        )
+    )
+    given = np.array([given for _, given, _ in whole], dtype=float)
+    return _Compared(posts, strategies, replies, given, np.array([now for _, _, now in whole], dtype=float).reshape(len(whole), rounds))
+
+
+def _discrepancies(compared: _Compared, strategies: Sequence[str]) -> Iterator[Discrepancy]:
+    import numpy as np
+
+    for strategy in ("all", *strategies):
+        rows = np.full(len(compared.given), fill_value=True) if strategy == "all" else compared.strategies == strategy
+        difference = compared.difference[rows]
+        low, high = _interval(difference, compared.posts[rows]) or (None, None)
+        yield Discrepancy(
+            strategy=strategy,
+            replies=len(set(compared.replies[rows])),
+            verdicts=int(rows.sum()),
+            difference=_mean(difference),
+            low=low,
+            high=high,
+        )
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:
@@ -494,56 +402,10 @@ def _interval(values: NDArray[np.float64], clusters: NDArray[np.object_]) -> tup
     return mean - half, mean + half
 
 
-# --- Deciding --------------------------------------------------------------------------------------------------------------------
+# --- Flags -----------------------------------------------------------------------------------------------------------------------
 
 
-def _decide(rejudged: Rejudged, protocol: Protocol, *, all_drawn: bool) -> tuple[Literal["verified", "failed", "undecided"], list[str]]:
-    tolerance = protocol.rejudging.tolerance
-    failures: list[str] = []
-    doubts: list[str] = []
-    for row in rejudged.comparisons:
-        _weigh(row, tolerance, failures, doubts)
-    scatter, low, high = rejudged.scatter, rejudged.scatter_low, rejudged.scatter_high
-    if scatter is not None and low is not None and high is not None:
-        shown = f"by {scatter:.2f} [{low:.2f}, {high:.2f}] grades more than the judge's own answers do"
-        if low > tolerance:
-            failures.append(f"Submitted scores scatter about the judge's {shown}, beyond the tolerance of {tolerance:g}.")
-        elif high > tolerance:
-            doubts.append(f"Submitted scores may scatter about the judge's {shown}; the tolerance is {tolerance:g}.")
-    if rejudged.odd:
-        named = f"{', '.join(rejudged.odd[:3])}{' …' if len(rejudged.odd) > 3 else ''}"
-        sentence = f"{len(rejudged.odd)} of {rejudged.replies} replies have scores more than {APART} grades off on average ({named})."
-        (failures if len(rejudged.odd) > 1 else doubts).append(sentence)
-    alone = rejudged.missing_now + rejudged.missing_submitted
-    if alone > (1 - protocol.coverage_floor) * rejudged.verdicts:
-        doubts.append(
-            f"{alone} of {rejudged.verdicts} verdicts have a score on one side alone ({rejudged.missing_now} are missing now, "
-            f"{rejudged.missing_submitted} were when it was handed in): the two sides are not of the same verdicts."
-        )
-    if failures:
-        return "failed", [*failures, *doubts]
-    if doubts:
-        return "undecided", doubts if all_drawn else [*doubts, "Verify again with a larger --share."]
-    whole = rejudged.comparisons[0]
-    shown = f"{whole.difference:+z.3f} [{whole.low:+z.3f}, {whole.high:+z.3f}]"
-    return "verified", [
-        f"{rejudged.replies} replies were judged again: submitted scores differ by {shown} grades, within the tolerance of {tolerance:g}."
-    ]
-
-
-def _weigh(row: Comparison, tolerance: float, failures: list[str], doubts: list[str]) -> None:
-    where = "over all strategies" if row.strategy == "all" else f"in strategy {row.strategy!r}"
-    if row.difference is None or row.low is None or row.high is None:
-        doubts.append(f"Replies to fewer than two posts could be compared {where}, too few to tell.")
-        return
-    shown = f"by {row.difference:+z.2f} [{row.low:+z.2f}, {row.high:+z.2f}] grades {where}"
-    if row.low > tolerance or row.high < -tolerance:
-        failures.append(f"Submitted scores differ from the judge's {shown}, beyond the tolerance of {tolerance:g}.")
-    elif row.low < -tolerance or row.high > tolerance:
-        doubts.append(f"Submitted scores may differ from the judge's {shown}; the tolerance is {tolerance:g}.")
-
-
-def _flags(suspicion: Suspicion) -> Iterator[str]:
+def _flags(suspicion: Suspicion, *, seed_given: bool) -> Iterator[str]:
     for group in suspicion.near_identical:
         yield (
             f"{len(group.replies)} replies to different posts ({group.share:.0%} of strategy {group.strategy!r}) are the same or nearly so "
@@ -556,38 +418,84 @@ def _flags(suspicion: Suspicion) -> Iterator[str]:
         yield f"{len(ids)} {'reply' if len(ids) == 1 else 'replies'}: it {why} ({', '.join(ids[:3])}{' …' if len(ids) > 3 else ''})."
     if suspicion.withheld:
         yield f"{suspicion.withheld} replies are withheld, so that neither they nor their verdicts could be checked."
+    if seed_given:
+        yield "The seed of the draw was the verifier's choice, so that they could know before which replies would be judged again."
 
 
 # --- What to verify --------------------------------------------------------------------------------------------------------------
 
 
-def targets(path: Path, out: Path | None, progress: Progress) -> Iterator[tuple[Bundle, Path]]:
-    """Yields the bundles at a path, each with the file that its verification belongs in.
+class Target(NamedTuple):
+    """A submission to verify.
+
+    Attributes:
+        read: Reads its bundle, when its turn comes: a board may hold more than memory does.
+        place: File that its verification belongs in.
+    """
+
+    read: Callable[[], Bundle]
+    place: Path
+
+
+class Targets(NamedTuple):
+    """What is to be verified at a path.
+
+    Attributes:
+        found: Those to verify.
+        refused: Of a board, what it refuses, each with its reason: nothing of it can be verified.
+    """
+
+    found: tuple[Target, ...]
+    refused: Mapping[str, str]
+
+
+def targets(path: Path, out: Path | None, progress: Progress, *, is_board: bool = False) -> Targets:
+    """Looks for what to verify.
 
     Args:
-        path: A bundle's ZIP file or folder, or a board's folder, of which those are taken that were not verified.
-        out: Where to write the verification of a single bundle. By default it goes where a board looks for it, or beside the ZIP file.
+        path: A bundle's ZIP file or folder; or a board's folder, of which those are taken that were not verified yet, or not decided on.
+        out: File of a single bundle's verification, or folder of a board's, which is `verifications` on a board. By default they go where a
+            board looks for them; that of a ZIP file goes beside it.
         progress: Told what is read.
+        is_board: Whether it is a board for sure, as what the Hub has; one without a submission has nothing to verify.
 
     Raises:
-        CultureCareError: There is neither, or `out` is given for a board.
+        CultureCareError: There is neither, or `out` does not fit.
     """
-    from culturecare_harness.board import SUBMISSIONS, open_board, verification_path
+    from culturecare_harness.board import SUBMISSIONS, VERIFICATIONS, open_board, verification_path
 
     if not (path / SUBMISSIONS).is_dir():
-        bundle = read_bundle(path)
-        place = path.resolve()
-        beside = place.with_name(f"{place.name.removesuffix('.zip')}.verification.json")
-        on_board = len(place.parents) > 3 and place.parents[2].name == SUBMISSIONS and path.is_dir()
-        default = place.parents[3] / verification_path(bundle.submission.protocol, bundle.id) if on_board else beside
-        yield bundle, out or default
-        return
-    if out is not None:
-        raise CultureCareError(f"{path}: is a board, whose verifications go into its own folder; --out is for a single bundle")
+        return Targets(() if is_board else (_single(path, out),), {})
+    if out is not None and (out.suffix == ".json" or out.is_file()):
+        raise CultureCareError(f"--out {out}: {path.resolve()} is a board, whose verifications need a folder")
     board = open_board(str(path), progress)
+    folder = path / VERIFICATIONS if out is None else out
+    found, remade = [], set()
     for entry in board.all_entries:
-        if entry.verification is None:
-            yield board.bundle(entry.id), path / verification_path(entry.protocol, entry.id)
+        if entry.verification is None or entry.verification.status == "undecided":
+            name = verification_path(entry.protocol, entry.id)
+            found.append(Target(functools.partial(board.bundle, entry.id), folder / Path(name).relative_to(VERIFICATIONS)))
+            remade.add(name)
+    # A record that is not believed is made again.
+    return Targets(tuple(found), {name: reason for name, reason in board.refused.items() if name not in remade})
+
+
+def _single(path: Path, out: Path | None) -> Target:
+    from culturecare_harness.board import SUBMISSIONS, verification_path
+
+    place = path.resolve()
+    if not path.exists() or (path.is_dir() and not (path / SUBMISSION).exists()):
+        what = "holds no submission" if path.is_dir() else "is not there"
+        raise CultureCareError(
+            f"{place}: {what}; expected a bundle's ZIP file, a submission's folder (with {SUBMISSION} in it), or a board's folder (with "
+            f"{SUBMISSIONS}/ in it)"
+        )
+    bundle = read_bundle(path)
+    if out is None:
+        on_board = len(place.parents) > 3 and place.parents[2].name == SUBMISSIONS and path.is_dir()
+        beside = place.with_name(f"{place.name.removesuffix('.zip')}.verification.json")
+        out = place.parents[3] / verification_path(bundle.submission.protocol, bundle.id) if on_board else beside
+    return Target(lambda: bundle, out)
 
 
 def propose(uri: str, records: Sequence[Verification]) -> str:

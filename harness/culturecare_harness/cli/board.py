@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from culturecare_harness.cli._app import app
 from culturecare_harness.cli._options import JudgeSettings, Release, console, progress_bar
+
+if TYPE_CHECKING:
+    from culturecare_harness.verification import Verification
+
+_RECORDS = Path("runs", "verifications")
+"""Where verifications of a board on the Hub are written."""
 
 
 @app.command(
@@ -92,7 +98,7 @@ def verify(
         str,
         typer.Argument(
             help="A bundle's ZIP file, a submission's folder, or a board (a folder, or hf://datasets/OWNER/NAME, with @refs/pr/N for a "
-            "pull request): all that is unverified there.",
+            "pull request): all that is unverified or undecided there.",
             show_default=False,
         ),
     ],
@@ -108,34 +114,56 @@ def verify(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="File of the verification.", show_default="on the board, or beside the ZIP file"),
+        typer.Option(
+            "--out",
+            help="File of the verification, or folder of a board's.",
+            show_default="on the board, beside the ZIP file, or runs/verifications for a board on the Hub",
+        ),
     ] = None,
 ) -> None:
     """Verify submissions: recompute the scores, have a random share judged again by the protocol's judge, flag suspicious replies.
 
-    Ends with exit code 1 where a submission is not verified. For a board on the Hub, a pull request with the records is opened.
+    Ends with exit code 1 where a submission is not verified or is refused. For a board on the Hub, a pull request with the records is
+    opened; its token is asked for first.
     """
     from culturecare_harness.board import fetch
+    from culturecare_harness.hub import whoami
     from culturecare_harness.records import write_json
     from culturecare_harness.terminal import print_verification
     from culturecare_harness.verify import propose, targets
     from culturecare_harness.verify import verify as verify_bundle
 
-    statuses, records = [], []
-    with progress_bar() as progress:
-        path = fetch(bundle, progress) if bundle.startswith("hf://") else Path(bundle)
-        for found, place in targets(path, out, progress):
-            verification = verify_bundle(found, progress=progress, release=release, judge_settings=judge_set or (), share=share, seed=seed)
-            write_json(place, verification)
-            print_verification(verification, console())
-            typer.echo(f"Verification file: {place}")
-            statuses.append(verification.status)
-            records.append(verification)
-    if bundle.startswith("hf://") and records:
-        typer.echo(f"Pull request: {propose(bundle, records)}")
-    if not statuses:
-        typer.echo(f"{bundle}: every submission is verified or was looked at already.")
-    if any(status != "verified" for status in statuses):
+    on_hub = bundle.startswith("hf://")
+    # Before anything is judged and paid for.
+    verifier = whoami() if on_hub else None
+    records: list[Verification] = []
+    try:
+        with progress_bar() as progress:
+            # Never into the copy of a board on the Hub: there a record stands that was merged.
+            path, place = (fetch(bundle, progress), out or _RECORDS) if on_hub else (Path(bundle), out)
+            found, refused = targets(path, place, progress, is_board=on_hub)
+            for target in found:
+                record = verify_bundle(
+                    target.read(),
+                    progress=progress,
+                    release=release,
+                    judge_settings=judge_set or (),
+                    share=share,
+                    seed=seed,
+                    verifier=verifier,
+                )
+                write_json(target.place, record)
+                records.append(record)
+                print_verification(record, console())
+                typer.echo(f"Verification file: {target.place}")
+    finally:
+        if on_hub and records:
+            typer.echo(f"Pull request: {propose(bundle, records)}")
+    for name, reason in refused.items():
+        typer.echo(f"Refused: {name}: {reason}")
+    if not records and not refused:
+        typer.echo(f"{bundle}: nothing to verify: every submission was verified or failed already.")
+    if refused or any(record.status != "verified" for record in records):
         raise typer.Exit(1)
 
 

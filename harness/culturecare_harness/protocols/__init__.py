@@ -6,6 +6,7 @@ results were made under it: a new prompt, dataset or judge is a new file, and a 
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -82,6 +83,7 @@ class Protocol(Record):
         measure: Whether its scores mean something; the demo's do not.
         status: `retired` where no further submission is taken.
         retired_because: Why, where it is retired.
+        retired_on: The last day (UTC) of which submissions stay, where it is retired. When one was handed in is the submitter's own word.
         posts: What is replied to.
         strategies: Prompt hash of each strategy that may be submitted.
         required: Strategies that every submission has.
@@ -100,6 +102,7 @@ class Protocol(Record):
     measure: bool = True
     status: Literal["current", "retired"]
     retired_because: str | None = None
+    retired_on: dt.date | None = None
     posts: Posts
     strategies: dict[str, Hash] = Field(min_length=1)
     required: tuple[str, ...] = Field(min_length=1)
@@ -115,8 +118,8 @@ class Protocol(Record):
     def _fits_together(self) -> Protocol:
         if (self.judge is None) == (self.jury is None):
             raise ValueError("a protocol names either a judge or a jury")
-        if (self.status == "retired") != (self.retired_because is not None):
-            raise ValueError("retired_because says why a protocol is retired, and stands in no other")
+        if any((self.status == "retired") != (said is not None) for said in (self.retired_because, self.retired_on)):
+            raise ValueError("retired_because and retired_on say why and when a protocol was retired, and stand in no other")
         if stray := [name for name in self.required if name not in self.strategies]:
             raise ValueError(f"required: {stray[0]!r} is not among the strategies")
         return self
@@ -129,7 +132,34 @@ class Protocol(Record):
     @property
     def hash(self) -> str:
         """Fingerprint of all that can move a score or its acceptance; retiring a protocol or rewording its title leaves it as it is."""
-        return digest(self.model_dump(mode="json", exclude={"title", "summary", "status", "retired_because"}))
+        return digest(self.model_dump(mode="json", exclude={"title", "summary", "status", "retired_because", "retired_on"}))
+
+    def selection(self, release: Path | None) -> Selection:
+        """The protocol's choice of posts.
+
+        Args:
+            release: Folder of the released files, for a protocol on split `test`.
+
+        Raises:
+            CultureCareError: The released files are missing, or the dataset is not the one that the protocol is about.
+        """
+        import culturecare
+        from culturecare_harness.dataset import Selection
+
+        posts = self.posts
+        folder = culturecare.release_dir(release) if posts.split == "test" else None
+        if (revision := culturecare.dataset_revision(posts.split, folder)) != posts.revision:
+            raise CultureCareError(
+                f"protocol {self.name!r} is about revision {posts.revision} of split {posts.split!r}, but here is {revision}: "
+                "use the files as they were published, without texts of your own"
+            )
+        return Selection(
+            split=posts.split,
+            release=folder,
+            cultures=tuple(posts.cultures),
+            text="excerpt" if posts.excerpt else "full",
+            per_culture=posts.per_culture,
+        )
 
 
 @functools.cache
@@ -196,12 +226,9 @@ def plan(protocol: Protocol, strategies: Sequence[str] | None, release: Path | N
         CultureCareError: The protocol is retired or has no such strategy, a strategy that it asks for is left out, the released files are
             missing, or the dataset or a prompt is no longer what the protocol pins.
     """
-    import culturecare
-    from culturecare_harness.dataset import Selection
     from culturecare_harness.generate import Generation
     from culturecare_harness.strategies import strategies as all_strategies
 
-    posts = protocol.posts
     if protocol.status == "retired":
         raise CultureCareError(f"protocol {protocol.name!r} is retired: {protocol.retired_because}")
     names = [name.strip() for name in strategies] if strategies is not None else list(protocol.strategies)
@@ -209,21 +236,9 @@ def plan(protocol: Protocol, strategies: Sequence[str] | None, release: Path | N
         raise CultureCareError(f"protocol {protocol.name!r} has no strategy {unknown[0]!r}: choose from {', '.join(protocol.strategies)}")
     if missing := [name for name in protocol.required if name not in names]:
         raise CultureCareError(f"protocol {protocol.name!r} asks for the strategy {missing[0]!r} too")
-    folder = culturecare.release_dir(release) if posts.split == "test" else None
-    if (revision := culturecare.dataset_revision(posts.split, folder)) != posts.revision:
-        raise CultureCareError(
-            f"protocol {protocol.name!r} is about revision {posts.revision} of split {posts.split!r}, but here is {revision}: "
-            "use the files as they were published, without texts of your own"
-        )
+    selection = protocol.selection(release)
     if changed := [name for name in names if all_strategies()[name].hash != protocol.strategies[name]]:
         raise CultureCareError(f"strategy {changed[0]!r} has another prompt in this version than protocol {protocol.name!r} pins")
-    selection = Selection(
-        split=posts.split,
-        release=folder,
-        cultures=tuple(posts.cultures),
-        text="excerpt" if posts.excerpt else "full",
-        per_culture=posts.per_culture,
-    )
     return names, selection, Generation.model_validate(protocol.generation)
 
 
