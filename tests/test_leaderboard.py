@@ -21,6 +21,7 @@ from markupsafe import escape
 from culturecare import CultureCareError, load_instances
 from culturecare_harness.board import Board, Entry, open_board, put
 from culturecare_harness.bundle import write_bundle
+from culturecare_harness.colours import HEAT, PALETTE, contrast, ink_on
 from culturecare_harness.inert import inert, plain, prose
 from culturecare_harness.jury import JuryVerdict
 from culturecare_harness.protocols import protocols
@@ -32,7 +33,6 @@ from culturecare_leaderboard.commands import commands, given_to
 from culturecare_leaderboard.export import export_table, to_csv, to_json
 from culturecare_leaderboard.pages import checked, footer, page
 from culturecare_leaderboard.source import Source, State
-from culturecare_leaderboard.theme import HEAT, PALETTE, contrast, ink_on
 from culturecare_leaderboard.views.gains import gains_of
 from culturecare_leaderboard.views.heat import across_cultures, culture_by_dimension, step
 from culturecare_leaderboard.views.items import compare, items_of
@@ -840,7 +840,7 @@ def test_a_board_that_is_not_there_is_an_error_before_anything_is_served(tmp_pat
 
 
 def test_every_text_reads_on_what_it_stands_on() -> None:
-    papers = ("paper", "panel", "warn_panel", "bad_panel", "good_panel")
+    papers = ("paper", "panel", "warn-panel", "bad-panel", "good-panel")
     inks = ("ink", "muted", "link", "good", "bad", "warn", "accent")
     for theme in (0, 1):
         for ink in inks:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from culturecare import CultureCareError
+from culturecare_harness.colours import HEAT
 from culturecare_harness.inert import inert, prose
 from culturecare_harness.judges import judges
 from culturecare_harness.report.published import published
 from culturecare_harness.strategies import strategies
 from culturecare_leaderboard.address import ANY, SIZES, TABS, Address
 from culturecare_leaderboard.commands import commands, given_to
-from culturecare_leaderboard.theme import HEAT
 from culturecare_leaderboard.views.gains import gains_of
 from culturecare_leaderboard.views.heat import across_cultures, culture_by_dimension
 from culturecare_leaderboard.views.items import compare, items_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from culturecare_harness.colours import HEAT
 from culturecare_leaderboard.address import ANY
-from culturecare_leaderboard.theme import HEAT
 from culturecare_leaderboard.views.ranking import matching, number
 
 if TYPE_CHECKING:
