@@ -654,6 +654,17 @@ def test_a_packet_is_scored_from_its_folder_and_the_file_says_the_same(packet: P
     assert HumanResult.model_validate_json(path.read_text(encoding="utf-8")) == found
 
 
+@pytest.mark.parametrize("name", ["{}.key.jsonl", "{}.tokens.json", "{}/items.jsonl", "{}/scores.json"])
+def test_a_result_overwrites_nothing_but_an_earlier_result(packet: Path, name: str) -> None:
+    score_packet(packet, at=NOON)
+    score_packet(packet, at=NOON)
+    file = packet.parent / name.format(packet.name)
+    before = file.read_bytes() if file.exists() else None
+    with pytest.raises(CultureCareError, match=r"with --out"):
+        score_packet(packet, at=NOON, out=file)
+    assert (file.read_bytes() if file.exists() else None) == before
+
+
 def test_the_report_reads_what_it_needs(packet: Path, plain_study: Study) -> None:
     _, path = score_packet(packet, [write_verdicts(packet.parent / "run", plain_study.judge("good", 0.3))], at=NOON)
     people = read_people(path)

@@ -379,7 +379,7 @@ def test_raters_are_read_as_a_command_line_names_them() -> None:
     assert read_raters(["german=3", "Chinese=mei, lan", "2"]) == {"german": 3, "chinese": ["mei", "lan"], "all": 2}
 
 
-@pytest.mark.parametrize("given", [["german="], ["=3"], ["ann,ben"], ["german=3", "german=4"], ["3", "4"], [""], ["all=3"]])
+@pytest.mark.parametrize("given", [["german="], ["=3"], ["ann,ben"], ["german=3", "german=4"], ["3", "4"], [""], ["all=3"], ["german=-3"]])
 def test_raters_that_cannot_be_read_are_refused(given: list[str]) -> None:
     with pytest.raises(CultureCareError, match=r"must be CULTURE=NUMBER|is given twice"):
         read_raters(given)

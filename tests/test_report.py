@@ -197,6 +197,17 @@ def test_judges_that_contradict_each_other_leave_a_model_undecided(tmp_path: Pat
     assert "the judges do not agree on lab/one" in found.because
 
 
+def test_the_difference_that_is_named_is_of_a_model_that_decided(tmp_path: Path, small: Path) -> None:
+    split = make_run(tmp_path / "a", small, "lab/one", flat_means(cga=(4.0, 3.9)), spread=(0.4, 0.15))
+    other = make_run(tmp_path / "b", small, "lab/one", flat_means(cga=(4.0, 2.5)), spread=(0.4, 0.15), judge="o3-mini")
+    for kind in ("verdicts.jsonl", "result.json"):
+        shutil.copy(other / f"judged.{kind}", split / f"second.{kind}")
+    bad = make_run(tmp_path / "c", small, "lab/two", flat_means(cga=(4.0, 3.0)), spread=(0.4, 0.15))
+    found = answers(split, bad, release=small)[3]
+    assert found.status == "not supported"
+    assert "; lab/two, judged by" in found.because
+
+
 def refusals(answer: Answer) -> str:
     assert answer.status == "undecided"
     assert all(test.p_above is not None for finding in answer.findings for test in finding.tests if test.value is not None)

@@ -339,7 +339,9 @@ def _expected_agreement(design: Design, seed: int) -> tuple[ExpectedAgreement, .
 def _notes(design: Design, seen: float, needed: int | None) -> list[str]:
     notes = []
     if "assumed" in design.spread.source:
-        notes.append("What grades vary by is assumed, wholly or in part: give the ratings of an earlier study for a better plan.")
+        notes.append(
+            "What grades vary by is assumed, wholly or in part: give an earlier study's, by --sd-post and its kin, for a better plan."
+        )
     if seen < 0.9 * design.difference:
         notes.append(
             f"The ends of the scale make a true difference of {design.difference:g} look like {seen:.2f}; the formula does not know that."

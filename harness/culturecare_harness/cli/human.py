@@ -112,10 +112,16 @@ def human_make(
     release: Release = None,
 ) -> None:
     """Make a blinded packet for people to rate: replies of models and the peer mixed and balanced, their origin in a key file."""
+    from culturecare import CultureCareError
     from culturecare_harness.human.forms import select_form
     from culturecare_harness.human.packets import make_packet, read_raters
     from culturecare_harness.runs import load_replies
 
+    wanted = {"workbooks": workbooks, "label-studio": label_studio}
+    beside = {kind: out.with_name(f"{out.name}-{kind}") for kind, is_wanted in wanted.items() if is_wanted}
+    for folder in beside.values():
+        if folder.exists():
+            raise CultureCareError(f"{folder}: is there already, and may hold answers; choose another folder with --out")
     asked_in = {culture: str(code) for culture, code in settings(languages, "--language").items()}
     with progress_bar() as progress:
         made = make_packet(
@@ -138,11 +144,11 @@ def human_make(
     if workbooks:
         from culturecare_harness.human.xlsx import write_workbooks
 
-        typer.echo(f"Workbooks: {write_workbooks(made.packet, out.with_name(f'{out.name}-workbooks'))[0].parent}")
+        typer.echo(f"Workbooks: {write_workbooks(made.packet, beside['workbooks'])[0].parent}")
     if label_studio:
         from culturecare_harness.human.label_studio import write_projects
 
-        typer.echo(f"Label Studio: {write_projects(made.packet, out.with_name(f'{out.name}-label-studio'))[0].parent}")
+        typer.echo(f"Label Studio: {write_projects(made.packet, beside['label-studio'])[0].parent}")
     typer.echo(f"Packet: {out} ({len(made.packet.assignments)} raters, {sum(made.packet.packet.items.values())} items)")
     typer.echo(f"Key: {made.key_file} and access codes: {made.tokens_file}; show neither to raters.")
 

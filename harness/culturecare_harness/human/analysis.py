@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.metadata
+import json
 from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from culturecare import CultureCareError, Record
+from culturecare import CultureCareError, DataError, Record
 from culturecare_harness.agreement import Coefficient
 from culturecare_harness.human.answers import join_answers
 from culturecare_harness.human.condition_scores import (
@@ -172,12 +173,29 @@ def score_packet(
         CultureCareError: A file does not fit or is not there, or there is nothing to score.
     """
     packet = open_packet(folder.resolve())
+    path = out or scores_path(folder)
+    _refuse_what_is_no_result(path, packet.folder)
     opened_key = read_key(packet, key)
     judged = read_judges(runs, opened_key) if runs else []
     result = score_ratings(packet, opened_key, read_ratings(packet), judged, at=at, exclude_failed=exclude_failed, rule=rule or FailRule())
-    path = out or scores_path(folder)
     write_json(path, result)
     return result, path
+
+
+def _refuse_what_is_no_result(path: Path, packet: Path) -> None:
+    """A key can't be made again, and raters may see what is in the packet: only an earlier result is overwritten."""
+    if path.resolve().is_relative_to(packet):
+        raise DataError(f"{path}: lies in the packet, which raters may see; choose a file elsewhere with --out")
+    if path.exists() and not _is_result(path):
+        raise DataError(f"{path}: is there already and is no result of `culturecare human score`; choose another file with --out")
+
+
+def _is_result(path: Path) -> bool:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(fields, dict) and {"packet", "rater_quality", "rule_of_choice"} <= fields.keys()
 
 
 def score_ratings(

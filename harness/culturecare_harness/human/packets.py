@@ -119,7 +119,8 @@ def read_raters(given: Iterable[str]) -> dict[str, int | list[str]]:
         culture, equals, who = text.rpartition("=")
         culture, who = culture.strip().lower() or EVERY, who.strip()
         names = [name.strip() for name in who.split(",") if name.strip()]
-        if not names or (bool(equals) and culture == EVERY) or (culture == EVERY and not who.isdecimal()):
+        is_no_name = any(not name[0].isalnum() for name in names)
+        if not names or is_no_name or (bool(equals) and culture == EVERY) or (culture == EVERY and not who.isdecimal()):
             raise CultureCareError(f"raters {text!r}: must be CULTURE=NUMBER, CULTURE=NAME,NAME…, or a NUMBER for every culture")
         if culture in raters:
             raise CultureCareError(f"raters {text!r}: {'every culture' if culture == EVERY else culture} is given twice")
@@ -176,6 +177,10 @@ def make_packet(
             raise CultureCareError(f"{name} is {number}, but must be {least} or more")
     material = _gather(runs, choose, include_peer=include_peer)
     names = _name_raters(raters, material.posts, raters_per_item)
+    if unknown := sorted(set(ask_in or {}) - set(material.posts)):
+        raise CultureCareError(
+            f"a language is named for culture {unknown[0]!r}, but the packet has posts of {', '.join(material.posts)} alone"
+        )
     asked_in = {culture: (ask_in or {}).get(culture, main_language(culture)) for culture in material.posts}
     wordings = {code: form_in(form, code) for code in sorted({form.language, *asked_in.values()})}
     per_item = min(per_item, len(material.conditions))

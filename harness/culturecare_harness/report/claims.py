@@ -363,7 +363,7 @@ def _flips(one: Preferences) -> list[str]:
     share = sum(known) / len(known) if known else 0.0
     return (
         [f"The judge {one.panel.name} named another winner in {share:.0%} of the pairs when their places were exchanged."]
-        if share > 0.2
+        if share > _MANY_FLIPS
         else []
     )
 
@@ -453,7 +453,8 @@ def _because(claim: Claim, status: Status, statuses: Mapping[str, Status], by_mo
         if models:
             parts.append(f"{words} {listed(models)}{_why_open(models, by_model) if kind == 'undecided' else ''}.")
     telling: Outcome = "failed" if status == "not supported" else "passed" if status == "supported" else "open"
-    chosen = [pair for pair in counted if pair[1].outcome == telling] or counted
+    # Only models that the answer rests on: a test by one of two judges that contradict each other decided nothing.
+    chosen = [pair for pair in counted if pair[1].outcome == telling and statuses[pair[0].model] == status] or counted
     finding, test = min(chosen, key=lambda pair: pair[1].value or 0.0)
     p = test.p_below if status == "not supported" else test.p_above
     parts.append(

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from culturecare import DataError, parse_record
 from culturecare_harness.against_people import JudgeQuality
 from culturecare_harness.agreement import Coefficient
+from culturecare_harness.human.condition_scores import ConditionScore, WinRate
+from culturecare_harness.human.judge_choice import JudgeChoice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +76,9 @@ class PeopleScores(_Part):
         agreement: Of the raters among themselves, for each question the coefficients that fit it.
         judges: Agreement of each judge with the people.
         shares: Shares of the answers, where a question has answers in words or on a scale.
+        scores: Mean grades of each condition: a model's strategy, or the peer.
+        wins: How often each condition was preferred to the peer.
+        choices: Which judge to use, for each culture and over all.
         notes: Sentences that must be read with the numbers.
     """
 
@@ -87,6 +92,9 @@ class PeopleScores(_Part):
     agreement: tuple[Coefficient, ...] = ()
     judges: tuple[JudgeAgainstPeople, ...] = ()
     shares: tuple[AnswerShare, ...] = ()
+    scores: tuple[ConditionScore, ...] = ()
+    wins: tuple[WinRate, ...] = ()
+    choices: tuple[JudgeChoice, ...] = ()
     notes: tuple[str, ...] = ()
 
     def share_of(self, question: str, value: int | str, about: str = "models") -> AnswerShare | None:

@@ -12,7 +12,9 @@ from culturecare_harness.report.published import published
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from culturecare_harness.ranking import Rate
     from culturecare_harness.report.evidence import Evidence
+    from culturecare_harness.report.people import PeopleScores
 
 __all__ = ["cost_table", "judge_tables", "people_tables"]
 
@@ -144,6 +146,10 @@ def _preference_table(evidence: Evidence) -> Table:
 def people_tables(evidence: Evidence) -> Iterable[Table]:
     """What people answered and how well they agree, with the published shares beside psychologists' ones."""
     for people in evidence.people:
+        yield from _choices(people)
+        yield from _condition_scores(people)
+        # What is on a scale is said by the means; answers in words have none.
+        graded = {score.metric for score in people.scores}
         shares = [
             (
                 one.question,
@@ -153,6 +159,7 @@ def people_tables(evidence: Evidence) -> Iterable[Table]:
                 str(one.items),
             )
             for one in people.shares
+            if one.question not in graded
         ]
         if shares:
             yield Table(
@@ -187,6 +194,43 @@ def people_tables(evidence: Evidence) -> Iterable[Table]:
                 for one in published().psychologists
             ),
             note="How many psychologists and items there were, and how well they agreed, is not known here.",
+            numbers=frozenset({2, 3}),
+        )
+
+
+def _rate(rate: Rate) -> str:
+    if rate.low is None or rate.high is None:
+        return percent(rate.mean)
+    return f"{percent(rate.mean)} [{percent(rate.low)}, {percent(rate.high)}]"
+
+
+def _choices(people: PeopleScores) -> Iterable[Table]:
+    if people.choices:
+        said = {"use": "use", "none": "use none", "undecided": "undecided"}
+        yield Table(
+            caption=f"Which judge to use, held against {people.raters} raters, packet {people.packet}",
+            head=("Culture", "Answer", "Judge", "Why"),
+            rows=tuple(
+                (one.culture, said[one.status], ", ".join(filter(None, (one.judge, *one.also))) or "–", one.reason)
+                for one in people.choices
+            ),
+        )
+
+
+def _condition_scores(people: PeopleScores) -> Iterable[Table]:
+    over_all = [score for score in people.scores if score.culture == "all"]
+    if over_all:
+        yield Table(
+            caption=f"Mean grades by people over the cultures, packet {people.packet}",
+            head=("Condition", "Question", "Mean", "95 % interval", "Posts"),
+            rows=tuple((one.condition, one.metric, grade(one.mean), interval(one.low, one.high) or "–", str(one.n)) for one in over_all),
+            numbers=frozenset({2, 3, 4}),
+        )
+    if people.wins:
+        yield Table(
+            caption=f"How often people preferred a reply to the peer's, packet {people.packet}",
+            head=("Condition", "By", "Wins over the peer", "Posts"),
+            rows=tuple((one.condition, one.metric, _rate(one.rate), str(one.n)) for one in people.wins),
             numbers=frozenset({2, 3}),
         )
 
