@@ -150,6 +150,13 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert written(tmp_path).keys() == {"thesis.txt"}
 
 
+def test_a_file_in_the_folders_place_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine", encoding="utf-8")
+    with pytest.raises(CultureCareError, match="out: is a file, but --out must name a folder"):
+        publish_dataset(REPO, out=tmp_path / "out", dry_run=True, say=silent)
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
+
+
 def test_a_dry_run_needs_a_folder() -> None:
     with pytest.raises(CultureCareError, match="name the folder with --out"):
         publish_dataset(REPO, dry_run=True, say=silent)

@@ -194,7 +194,9 @@ def _publishable(release: str | os.PathLike[str] | None, *, include_release: boo
 
 def _make_room(folder: Path) -> None:
     """Empties a folder of what an earlier call wrote, and refuses one with anything else in it."""
-    files = [path for path in sorted(folder.rglob("*")) if not path.is_dir()] if folder.exists() else []
+    if folder.exists() and not folder.is_dir():
+        raise CultureCareError(f"{folder}: is a file, but --out must name a folder")
+    files = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
     ours = re.compile(rf"(data/\w+|{PROMPTS_CONFIG})/\w+\.parquet|README\.md|eval\.yaml|LICENSE")
     if foreign := next((path for path in files if not ours.fullmatch(path.relative_to(folder).as_posix())), None):
         raise CultureCareError(f"{folder}: holds {foreign.relative_to(folder)}, which is no part of the dataset; name a folder of its own")

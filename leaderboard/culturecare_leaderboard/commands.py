@@ -33,11 +33,6 @@ class Commands:
     submit: tuple[str, ...]
     to_check: tuple[str, ...]
 
-    @property
-    def to_hand_in(self) -> tuple[str, ...]:
-        """All that it takes from nothing to a submission."""
-        return (*self.install, *self.evaluate, *self.submit)
-
 
 def commands(protocol: Protocol, source: str) -> Commands:
     """The commands for a protocol and a board.
