@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import random
 import re
+import sys
 import xml.etree.ElementTree as ET
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -257,6 +258,16 @@ def test_a_workbook_in_every_language_gives_back_what_was_filled_in(tmp_path: Pa
     packet = small_packet(tmp_path / "packet", form, runs=[make_run(cultures=["german"])], ask_in={"german": code}).packet
     given = answers(packet, RATER, seed=3)
     assert through_a_workbook(packet, RATER, tmp_path, given) == given
+
+
+def test_without_the_library_for_workbooks_the_extra_is_named(packet: OpenPacket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_workbook(packet, next(iter(packet.assignments)), tmp_path / "there.xlsx")
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(CultureCareError, match=r"pip install 'culturecare\[human\]'"):
+        write_workbooks(packet, tmp_path / "workbooks")
+    with pytest.raises(CultureCareError, match=r"pip install 'culturecare\[human\]'"):
+        import_ratings(packet, tmp_path / "there.xlsx", at=NOON)
+    assert not (tmp_path / "workbooks").exists()
 
 
 @pytest.mark.parametrize(

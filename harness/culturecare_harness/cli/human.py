@@ -122,6 +122,10 @@ def human_make(
     for folder in beside.values():
         if folder.exists():
             raise CultureCareError(f"{folder}: is there already, and may hold answers; choose another folder with --out")
+    if workbooks:  # Said before anything is written.
+        from culturecare_harness.human.xlsx import check_openpyxl
+
+        check_openpyxl()
     asked_in = {culture: str(code) for culture, code in settings(languages, "--language").items()}
     with progress_bar() as progress:
         made = make_packet(

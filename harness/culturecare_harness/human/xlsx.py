@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from culturecare_harness.human.items import Item, OpenPacket
     from culturecare_harness.human.ratings import Rating
 
-__all__ = ["read_workbook", "write_workbook", "write_workbooks"]
+__all__ = ["check_openpyxl", "read_workbook", "write_workbook", "write_workbooks"]
 
 _LONGEST_CELL = 32_767  # Characters; Excel cuts off what is longer.
 _FIRST_ROW = 3  # Row 1 holds the columns' keys and is hidden, row 2 the headings.
@@ -68,6 +68,18 @@ class _Row(NamedTuple):
     first: bool
 
 
+def check_openpyxl() -> None:
+    """Sees to it that workbooks can be read and written.
+
+    Raises:
+        CultureCareError: The library for them is not installed.
+    """
+    try:
+        import openpyxl  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise CultureCareError("workbooks need openpyxl: pip install 'culturecare[human]'") from error
+
+
 def write_workbooks(packet: OpenPacket, folder: Path) -> list[Path]:
     """Writes a workbook for each rater into a folder.
 
@@ -98,6 +110,7 @@ def write_workbook(packet: OpenPacket, rater: str, path: Path) -> Path:
     Raises:
         CultureCareError: The packet has no such rater, the file is there already, or a text does not fit into a cell.
     """
+    check_openpyxl()
     from openpyxl import Workbook
 
     if path.exists():
@@ -432,6 +445,7 @@ def _read_rows(sheet: Worksheet, columns: Sequence[_Column], rows: Sequence[_Row
 
 
 def _load(path: Path) -> Workbook:
+    check_openpyxl()
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
 
