@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hmac
 import json
+import os
 import random
 import re
+import resource
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
@@ -24,7 +27,7 @@ from culturecare_harness.human.web.words import select_words, words
 from tests.raters import NOON, answers, draw, make_run, small_packet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from starlette.testclient import TestClient
@@ -100,6 +103,17 @@ def fields_of(item: Item, ratings: list[Rating]) -> dict[str, str]:
         else:
             fields[cell_name(rating.question, rating.label)] = str(rating.value)
     return fields
+
+
+@contextlib.contextmanager
+def full_after(size: int) -> Iterator[None]:
+    """No file grows beyond that size, as on a disk that is full: the system refuses the rest of what is written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def place_of(response: Any) -> str:
@@ -233,6 +247,15 @@ def test_the_warning_and_support_stand_before_the_consent(desk: Desk) -> None:
     page, german = shown(desk.get()), select_language("de")
     places = [page.index(text) for text in (german.interface.warning[0], german.interface.consent[0], german.interface.agree)]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("checks", [0, 2])
+def test_raters_are_told_of_checks_where_there_are_some(tmp_path: Path, checks: int) -> None:
+    desk = Desk(small_packet(tmp_path / "p", runs=[make_run(cultures=["german"])], checks=checks).packet)
+    about = select_language("de").interface.about_checks
+    before = shown(desk.get())
+    desk.agree()
+    assert [about in page for page in (before, shown(desk.get("1")))] == [checks > 0] * 2
 
 
 def test_support_is_on_every_page(desk: Desk) -> None:
@@ -444,7 +467,98 @@ def test_many_raters_and_tabs_at_once_lose_nothing(desk: Desk) -> None:
         assert stored == {(desk.item(place, rater).id, name, value) for _, place, name, value in mine}
 
 
+# --- A disk that takes nothing ---
+
+
+def test_an_answer_that_the_disk_does_not_take_is_told_and_can_be_given_again(desk: Desk) -> None:
+    desk.agree()
+    desk.post("1/answer", {"A.empathy": "4"})
+    path = ratings_path(desk.packet, RATER)
+    with full_after(path.stat().st_size + 40):
+        answer = desk.post("1/answer", {"B.empathy": "2"})
+        assert answer.status_code == 507
+        assert desk.get("1").status_code == 200, "the page is still there, with what was saved"
+        assert desk.counted() == {(desk.item(0).id, "A", "empathy"): 4}
+    assert desk.said == [f"german-1: what was sent could not be kept in {desk.packet.folder} (File too large)"]
+    assert desk.post("1/answer", {"B.empathy": "2"}).json()["written"] == 1
+    assert desk.counted() == {(desk.item(0).id, "A", "empathy"): 4, (desk.item(0).id, "B", "empathy"): 2}
+    assert all(json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+
+
+def test_a_page_whose_answers_the_disk_does_not_take_comes_back_with_all_of_them(desk: Desk) -> None:
+    desk.agree()
+    item, wanted = desk.item(0), answers(desk.packet, RATER)
+    fields = fields_of(item, wanted) | {".comment": "<b>Nicht</b> verlieren"}
+    del fields["A.fluency"]
+    desk.post("1/answer", {"A.empathy": fields["A.empathy"], "B.empathy": "1"})
+    with full_after(ratings_path(desk.packet, RATER).stat().st_size + 500):
+        page = desk.post("1", {**fields, "B.empathy": "5", "reason": "weiß nicht", "seen": "0", "go_on": "1"})
+        assert page.status_code == 507
+        again = desk.post("1", {"leave_out": "1", "reason": "zu nah"})
+        assert again.status_code == 507
+        assert 'name="reason" maxlength="1000" dir="auto" value="zu nah"' in again.text
+    assert select_words("de").not_stored in shown(page)
+    assert "&lt;b&gt;Nicht&lt;/b&gt; verlieren</textarea>" in page.text
+    assert 'name="reason" maxlength="1000" dir="auto" value="weiß nicht"' in page.text
+    checked = dict(re.findall(r'name="([^"]+)" value="(\d+)"[^>]* checked', page.text))
+    assert checked == {name: value for name, value in fields.items() if name != ".comment"} | {"B.empathy": "5"}
+    seen = re.search(r'name="seen" value="(\d+)"', page.text)
+    assert seen is not None
+    sent_again = {**checked, ".comment": "<b>Nicht</b> verlieren", "reason": "weiß nicht", "seen": seen[1], "go_on": "1"}
+    assert place_of(desk.post("1", sent_again)) == "2"
+    counted = {(label, question): value for (_, label, question), value in desk.counted().items()}
+    assert counted["B", "empathy"] == 5
+    assert counted[None, "comment"] == "<b>Nicht</b> verlieren"
+    assert counted["A", "fluency"] is None
+    assert len(counted) == len(asked(desk.packet.packet.form, item))
+
+
+def test_an_old_page_that_could_not_be_kept_shows_what_was_said_since(desk: Desk) -> None:
+    desk.agree()
+    desk.post("1/answer", {"A.empathy": "3"})
+    desk.post("1/answer", {"A.empathy": "5"})
+    with full_after(ratings_path(desk.packet, RATER).stat().st_size):
+        page = desk.post("1", {"A.empathy": "3", "A.fluency": "1", "seen": "1", "go_on": "1"})
+    checked = dict(re.findall(r'name="([^"]+)" value="(\d+)"[^>]* checked', page.text))
+    assert checked == {"A.empathy": "5", "A.fluency": "1"}
+
+
+def test_a_consent_that_the_disk_does_not_take_can_be_given_again(desk: Desk) -> None:
+    with full_after(40):
+        assert desk.post("", {"consent": "yes"}).status_code == 507
+    assert read_consent(desk.packet, RATER) is None
+    assert place_of(desk.post("", {"consent": "yes"})) == "1"
+    assert read_consent(desk.packet, RATER) is not None
+    assert [path.name for path in consent_path(desk.packet, RATER).parent.iterdir()] == [f"{RATER}.jsonl"]
+
+
+def test_a_file_that_cannot_be_written_to_is_told_to_rater_and_organiser(desk: Desk) -> None:
+    from culturecare_harness.human.web import serve
+
+    desk.agree()
+    desk.post("1/answer", {"A.empathy": "4"})
+    path = ratings_path(desk.packet, RATER)
+    path.chmod(0o444)
+    if os.access(path, os.W_OK):
+        pytest.skip("root may write to every file")
+    assert desk.post("1/answer", {"A.empathy": "1"}).status_code == 507
+    assert desk.post("1", {"A.empathy": "1", "seen": "1", "go_on": "1"}).status_code == 507
+    assert "(Permission denied)" in desk.said[-1]
+    with pytest.raises(CultureCareError, match=r"german-1.jsonl: cannot be written to"):
+        serve(desk.packet.folder, Told(), port=0)
+    path.chmod(0o644)
+    assert desk.post("1/answer", {"A.empathy": "1"}).json()["written"] == 1
+
+
 # --- What raters see ---
+
+
+def test_an_address_that_leads_nowhere_asks_for_the_code(desk: Desk) -> None:
+    for path in ("/nowhere", f"/{desk.tokens[RATER]}", f"/r/{desk.tokens[RATER]}/de/1/x/y"):
+        answer = desk.client.get(path, headers={"accept-language": "de"})
+        assert answer.status_code == 404
+        assert select_language("de").interface.code in shown(answer)
+    assert desk.client.get(f"/r/{desk.tokens[RATER]}/").status_code == 200
 
 
 def test_raters_see_their_own_items_alone(desk: Desk) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from culturecare_harness.human.forms import select_language
 from culturecare_harness.human.items import asked, read_tokens
 from culturecare_harness.human.ratings import completeness, latest, ratings_path, read_ratings
 from culturecare_harness.human.web.consents import give_consent
+from culturecare_harness.human.web.words import select_words
 from tests.browser import chromium, contrast_failures, watch
 from tests.raters import NOON, answers, make_run, small_packet
 
@@ -348,6 +350,66 @@ def test_answers_are_saved_where_the_browser_keeps_nothing_for_pages(server: Ser
     context.close()
 
 
+def test_what_a_full_disk_does_not_take_stays_on_the_page_until_it_does(server: Server, window: tuple[Page, Watched]) -> None:
+    page, _ = window
+    give_consent(server.packet, RATER, "de", NOON)
+    page.goto(server.address())
+    radio(page, "A.empathy", 4).check()
+    saved(page)
+    assert server.process is not None
+    unlimited = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+    path = ratings_path(server.packet, RATER)
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (path.stat().st_size + 40, unlimited[1]))
+    page.locator("[name='.comment']").fill("Nicht verlieren")
+    page.locator(".late", has_text=select_words("de").not_stored).wait_for()
+    page.keyboard.press("Control+Enter")
+    assert place(page) == "1"
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)
+    page.locator(".late").wait_for(state="hidden")
+    assert page.locator("[name='.comment']").input_value() == "Nicht verlieren"
+    item = server.packet.assignment(RATER).items[0]
+    assert counted(server.packet) == {(item, "A", "empathy"): 4, (item, None, "comment"): "Nicht verlieren"}
+
+
+def test_a_reason_survives_a_server_that_dies_as_the_post_is_left_out(server: Server, window: tuple[Page, Watched]) -> None:
+    page, _ = window
+    give_consent(server.packet, RATER, "de", NOON)
+    page.goto(server.address())
+    page.locator("[name=reason]").fill("Zu nah")
+    server.kill()
+    page.locator("button[name=leave_out]").click()
+    page.wait_for_url("chrome-error://**")
+    server.start()
+    page.goto(server.address())
+    assert page.locator("[name=reason]").input_value() == "Zu nah"
+    page.locator("button[name=leave_out]").click()
+    page.wait_for_url("**/de/2")
+    assert page.evaluate("localStorage.length") == 0, "what the server has is not kept"
+    assert page.locator("[name=reason]").input_value() == ""
+
+
+@pytest.mark.parametrize("button", ["go_on", "leave_out"])
+def test_the_second_half_of_a_double_click_does_nothing_to_the_next_post(server: Server, window: tuple[Page, Watched], button: str) -> None:
+    page, _ = window
+    give_consent(server.packet, RATER, "de", NOON)
+    page.goto(server.address())
+    page.locator("[name=reason]").fill("Zu nah")
+    box = page.locator(f"button[name={button}]").bounding_box()
+    assert box is not None
+    there = (box["x"] + 5, box["y"] + 5)
+    page.mouse.click(*there)
+    page.wait_for_url("**/de/2")
+    box = page.locator(f"button[name={button}]").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 5, box["y"] + 5)
+    tab_to(page, "cell", "A.empathy")
+    assert page.url.endswith("/de/2")
+    page.keyboard.press("3")
+    saved(page)
+    second = server.packet.assignment(RATER).items[1]
+    assert {cell: value for cell, value in counted(server.packet).items() if cell[0] == second} == {(second, "A", "empathy"): 3}
+
+
 def test_two_tabs_do_no_harm(server: Server, browser: Browser) -> None:
     give_consent(server.packet, RATER, "de", NOON)
     context = browser.new_context()
@@ -432,6 +494,24 @@ def test_the_organiser_sees_answers_come_in(server: Server, browser: Browser) ->
     context.close()
 
 
+@pytest.mark.parametrize("width", [1440, 1100, 800, 390])
+def test_no_heading_of_the_organisers_table_breaks_within_a_word(server: Server, browser: Browser, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    page, _ = watch(context)
+    page.goto(server.organiser)
+    page.locator(".virtual-row", has_text=RATER).wait_for()
+    broken = page.evaluate(
+        "() => [...document.querySelectorAll('th .header.text')].filter(heading => {"
+        " const range = document.createRange(); range.selectNodeContents(heading);"
+        " return heading.getClientRects()[0].width < 1 || new Set([...range.getClientRects()].map(box => box.top)).size"
+        " > heading.textContent.trim().split(' ').length; }).map(heading => heading.textContent)"
+    )
+    assert page.locator("th .header.text").count() >= 9
+    assert broken == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
 # --- Looking at it ---------------------------------------------------------------------------------------------------------------
 
 
@@ -477,6 +557,16 @@ def test_every_page_reads_and_fits(looked_at: Server, browser: Browser, scheme: 
                 ".filter(field => !field.closest('fieldset')?.querySelector('legend')?.textContent.trim()).map(field => field.outerHTML)"
             )
             assert ungrouped == [], path
+            # A name on what has no role is read by no screen reader.
+            misnamed = page.evaluate(
+                "[...document.querySelectorAll('div, p, span, blockquote')]"
+                ".filter(one => one.matches('[aria-label], [aria-labelledby]') && !one.hasAttribute('role')).map(one => one.className)"
+            )
+            assert misnamed == [], path
+            landmarks = page.evaluate(
+                "[...document.querySelectorAll('section[aria-labelledby], [role=region]')].map(one => one.getAttribute('aria-labelledby'))"
+            )
+            assert len(set(landmarks)) == len(landmarks), path
             small = page.evaluate(
                 "[...document.querySelectorAll('label:has(input[type=radio]), button, .button, .places a')]"
                 ".filter(one => one.getBoundingClientRect().height < 24).map(one => one.outerHTML)"
@@ -514,7 +604,7 @@ def test_choices_have_keys_and_a_long_reply_scrolls_by_keyboard(looked_at: Serve
     tab_to(page, "cell", "A.overly_positive")
     page.keyboard.press("2")
     assert page.locator("#q-A-overly_positive-somewhat").is_checked()
-    assert page.locator(".reply [data-scroll][tabindex='0'][role=region]").count() > 0
+    assert page.locator(".reply [data-scroll][tabindex='0'][role=group]").count() > 0
     assert page.locator(".reply .unseen").first.inner_text() == "U+202E"
 
 

@@ -15,7 +15,7 @@ from culturecare_harness.human.ratings import LEFT_OUT
 from culturecare_harness.human.web.consents import give_consent, read_consent
 from culturecare_harness.human.web.fields import MOST_BYTES, FormError, place_name, read_answers, read_form
 from culturecare_harness.human.web.journal import Answer, Journal, is_left_out
-from culturecare_harness.human.web.pages import ASSETS, Visit, consent_page, gate_page, item_page, plain_page
+from culturecare_harness.human.web.pages import ASSETS, ItemState, Visit, consent_page, gate_page, item_page, plain_page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -51,6 +51,8 @@ _HEADERS = [
 _FOR_EVER = "public, max-age=31536000, immutable"
 _WANTED = "open"
 """In the address of an item's page where its rater wanted to go on: what is missing is marked."""
+_NOT_STORED = 507
+"""Insufficient Storage (RFC 4918, 11.5): what was sent is right, but the disk does not take it."""
 _LONGEST_AGE = dt.timedelta(days=30)
 
 
@@ -140,35 +142,32 @@ def create_app(
     """
     from fastapi import FastAPI
 
+    site = _open_site(packet, tokens, now, say)
+    app = FastAPI(title="CultureCare form", docs_url=None, redoc_url=None, openapi_url=None)
+    for path, (show, methods) in _ROUTES.items():
+        app.add_route(path, _threaded(site, show), methods=methods)
+    app.add_exception_handler(404, lambda request, _: _html(gate_page(_stranger(site, request), wrong=False), 404))
+    app.add_middleware(_Headers, organiser=organiser)
+    return app if organiser is None else _with_organiser(app, organiser, site)
+
+
+def _open_site(packet: OpenPacket, tokens: Mapping[str, str], now: Callable[[], dt.datetime], say: Callable[[str], None]) -> _Site:
+    """Reads all that is there of raters, so that what does not fit is told before anybody rates."""
     _check_tokens(packet, tokens)
     journals = {rater: Journal(packet, rater, now) for rater in packet.assignments}
     for rater, journal in journals.items():
         journal.ratings()
         read_consent(packet, rater)
-    site = _Site(packet, {rater: tokens[rater] for rater in packet.assignments}, journals, now, say)
-    app = FastAPI(title="CultureCare form", docs_url=None, redoc_url=None, openapi_url=None)
-    routes: dict[str, tuple[Callable[..., Response], list[str]]] = {
-        "/": (_gate, ["GET", "POST"]),
-        "/favicon.ico": (_icon, ["GET"]),
-        "/static/{version}/{name}": (_static, ["GET"]),
-        "/r/{token}": (_enter, ["GET"]),
-        "/r/{token}/{language}": (_begin, ["GET", "POST"]),
-        "/r/{token}/{language}/pause": (_pause, ["GET"]),
-        "/r/{token}/{language}/end": (_end, ["GET"]),
-        "/r/{token}/{language}/{number}": (_item, ["GET", "POST"]),
-        "/r/{token}/{language}/{number}/answer": (_answer, ["POST"]),
-    }
-    for path, (show, methods) in routes.items():
-        app.add_route(path, _threaded(site, show), methods=methods)
-    app.add_middleware(_Headers, organiser=organiser)
-    if organiser is None:
-        return app
+    return _Site(packet, {rater: tokens[rater] for rater in packet.assignments}, journals, now, say)
+
+
+def _with_organiser(app: FastAPI, path: str, site: _Site) -> FastAPI:
     # Read by gradio when it is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     from culturecare_harness.human.web.organiser import mount
 
-    return mount(app, organiser, packet, site.tokens, journals)
+    return mount(app, path, site.packet, site.tokens, site.journals)
 
 
 def _check_tokens(packet: OpenPacket, tokens: Mapping[str, str]) -> None:
@@ -199,11 +198,17 @@ def _threaded(site: _Site, show: Callable[..., Response]) -> Callable[[Request],
 def _guarded(site: _Site, show: Callable[..., Response], request: Request, body: bytes) -> Response:
     try:
         return show(site, request, read_form(body))
-    except (CultureCareError, OSError) as error:
+    except CultureCareError as error:
         site.say(f"{request.method} failed: {error}")
-        known = _who(site, request)
-        visit = known.visit if known is not None else _stranger(site, request)
-        return _html(plain_page("problem", visit), 400 if isinstance(error, FormError) else 500)
+        return _html(plain_page("problem", _visit(site, request)), 400 if isinstance(error, FormError) else 500)
+    except OSError as error:
+        _tell_not_kept(site, _who(site, request), error)
+        return _html(plain_page("problem", _visit(site, request)), _NOT_STORED)
+
+
+def _tell_not_kept(site: _Site, known: _Known | None, error: OSError) -> None:
+    who = known.rater if known is not None else "somebody unknown"
+    site.say(f"{who}: what was sent could not be kept in {site.packet.folder} ({error.strerror or error})")
 
 
 # --- Who is it? -------------------------------------------------------------------------------------------------------------------
@@ -235,6 +240,11 @@ def _who(site: _Site, request: Request) -> _Known | None:
     return _Known(rater, visit, site.journals[rater])
 
 
+def _visit(site: _Site, request: Request) -> Visit:
+    known = _who(site, request)
+    return known.visit if known is not None else _stranger(site, request)
+
+
 def _refuse(site: _Site, request: Request) -> Response:
     return _html(gate_page(_stranger(site, request), wrong=True), 403)
 
@@ -264,7 +274,7 @@ def _begin(site: _Site, request: Request, fields: Mapping[str, str]) -> Response
         site.say(f"{known.rater}: agreed to take part ({select_language(visit.language).name})")
         return _to(_next(known, 0))
     missing = request.method == "POST"
-    return _html(consent_page(visit, site.form_in(visit.language), missing=missing), 422 if missing else 200)
+    return _html(consent_page(visit, site.packet, known.rater, site.form_in(visit.language), missing=missing), 422 if missing else 200)
 
 
 def _pause(site: _Site, request: Request, _fields: Mapping[str, str]) -> Response:
@@ -296,23 +306,34 @@ def _item(site: _Site, request: Request, fields: Mapping[str, str]) -> Response:
     if place is None or read_consent(site.packet, known.rater) is None:
         return _to(known.visit.base)
     if request.method == "POST":
-        return _leave(site, known, place, fields)
+        try:
+            return _leave(site, known, place, fields)
+        except OSError as error:
+            _tell_not_kept(site, known, error)
+            return _html(_unsaved_page(site, known, place, fields), _NOT_STORED)
     name = site.packet.assignment(known.rater).items[place]
-    given = known.journal.of_item(name)
     told = dict(request.query_params)
-    page = item_page(
-        known.visit,
-        site.packet,
-        known.rater,
-        place,
-        given,
-        known.journal.open_places(),
-        form=site.form_in(known.visit.language),
-        seen=len(known.journal.ratings()),
-        missing=_missing(site, name, given) if _WANTED in told else (),
-        places=read_answers(site.packet.packet.form, site.packet.items[name], told).places,
-    )
-    return _html(page)
+    state = _state(site, known, place)
+    missing = _missing(site, name, state.given) if _WANTED in told else ()
+    return _html(_page(site, known, state._replace(missing=missing, places=_read(site, name, told).places)))
+
+
+def _state(site: _Site, known: _Known, place: int) -> ItemState:
+    name = site.packet.assignment(known.rater).items[place]
+    return ItemState(place, known.journal.of_item(name), known.journal.open_places(), seen=len(known.journal.ratings()))
+
+
+def _unsaved_page(site: _Site, known: _Known, place: int, fields: Mapping[str, str]) -> str:
+    """The same page with all that was sent, so that it can be sent again."""
+    name = site.packet.assignment(known.rater).items[place]
+    read = _read(site, name, fields)
+    unsaved = _changed(known, name, read, fields)
+    state = _state(site, known, place)
+    return _page(site, known, state._replace(unsaved=unsaved, places=read.places, reason=fields.get("reason", "").strip()))
+
+
+def _page(site: _Site, known: _Known, state: ItemState) -> str:
+    return item_page(known.visit, site.packet, known.rater, site.form_in(known.visit.language), state)
 
 
 def _place(site: _Site, request: Request, known: _Known) -> int | None:
@@ -335,7 +356,8 @@ def _leave(site: _Site, known: _Known, place: int, fields: Mapping[str, str]) ->
         required = [(question.key, label) for question, label in _questions(site, name) if question.required]
         known.journal.give(name, dict.fromkeys(required, Answer(None, reason or LEFT_OUT)))
         return _go_on(site, known, place, was_open=was_open)
-    read = _keep(site, known, name, fields)
+    read = _read(site, name, fields)
+    known.journal.give(name, _changed(known, name, read, fields))
     missing = _missing(site, name, known.journal.of_item(name))
     if missing and not reason:
         # What is missing is worked out again there: that page can be loaded again, and tells what is still missing then.
@@ -362,18 +384,19 @@ def _missing(site: _Site, name: str, given: Mapping[Cell, Rating]) -> list[Cell]
     return [cell for cell in required if cell not in given or given[cell].value is None]
 
 
-def _keep(site: _Site, known: _Known, name: str, fields: Mapping[str, str]) -> Read:
-    """Keeps those of a page's answers that its rater changed there, so that a page left open long ago does not undo what was said since."""
-    read = read_answers(site.packet.packet.form, site.packet.items[name], fields)
+def _read(site: _Site, name: str, fields: Mapping[str, str]) -> Read:
+    return read_answers(site.packet.packet.form, site.packet.items[name], fields)
+
+
+def _changed(known: _Known, name: str, read: Read, fields: Mapping[str, str]) -> dict[Cell, Answer]:
+    """Those of a page's answers that its rater changed there, so that a page left open long ago does not undo what was said since."""
     seen = fields.get("seen", "")
     shown = known.journal.of_item(name, int(seen)) if seen.isascii() and seen.isdecimal() else {}
-    changed = {
+    return {
         cell: answer
         for cell, answer in read.answers.items()
         if _as_shown(answer.value) != (_as_shown(shown[cell].value) if cell in shown else None)
     }
-    known.journal.give(name, changed)
-    return read
 
 
 def _as_shown(value: Any) -> Any:
@@ -399,7 +422,7 @@ def _answer(site: _Site, request: Request, fields: Mapping[str, str]) -> Respons
     if place is None or read_consent(site.packet, known.rater) is None:
         return JSONResponse({"error": "consent"}, 403)
     name = site.packet.assignment(known.rater).items[place]
-    read = read_answers(site.packet.packet.form, site.packet.items[name], fields)
+    read = _read(site, name, fields)
     age = fields.get("age", "0")
     if not (age.isascii() and age.isdecimal()):
         raise FormError(f"age {age[:40]!r} is no number of milliseconds")
@@ -438,3 +461,16 @@ def _icon(_site: _Site, _request: Request, _fields: Mapping[str, str]) -> Respon
     from starlette.responses import Response
 
     return Response(ASSETS["icon.svg"].content, media_type=ASSETS["icon.svg"].media_type)
+
+
+_ROUTES: Mapping[str, tuple[Callable[[_Site, Request, Mapping[str, str]], Response], list[str]]] = {
+    "/": (_gate, ["GET", "POST"]),
+    "/favicon.ico": (_icon, ["GET"]),
+    "/static/{version}/{name}": (_static, ["GET"]),
+    "/r/{token}": (_enter, ["GET"]),
+    "/r/{token}/{language}": (_begin, ["GET", "POST"]),
+    "/r/{token}/{language}/pause": (_pause, ["GET"]),
+    "/r/{token}/{language}/end": (_end, ["GET"]),
+    "/r/{token}/{language}/{number}": (_item, ["GET", "POST"]),
+    "/r/{token}/{language}/{number}/answer": (_answer, ["POST"]),
+}

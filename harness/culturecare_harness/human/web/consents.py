@@ -9,7 +9,7 @@ from pydantic import AwareDatetime
 from culturecare import CultureCareError, Record
 from culturecare_harness.human.forms import select_language
 from culturecare_harness.human.items import RaterName
-from culturecare_harness.records import Hash, append_records, digest, read_records
+from culturecare_harness.records import Hash, append_records, digest, read_records, whole_file
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -64,7 +64,7 @@ def read_consent(packet: OpenPacket, rater: str) -> Consent | None:
     path = consent_path(packet, rater)
     if not path.exists():
         return None
-    given = read_records(path, Consent, tolerate_torn_end=True)
+    given = read_records(path, Consent)
     for consent in given:
         if (consent.packet, consent.rater) != (packet.packet.id, rater):
             raise CultureCareError(
@@ -74,13 +74,13 @@ def read_consent(packet: OpenPacket, rater: str) -> Consent | None:
 
 
 def give_consent(packet: OpenPacket, rater: str, language: str, at: dt.datetime) -> Consent:
-    """Keeps that a rater agreed; it is on the disk when this returns.
+    """Keeps that a rater agreed; it is on the disk when this returns, and there is nothing of it where it cannot be written whole.
 
     Raises:
         CultureCareError: The packet has no such rater, or the interface no such language.
+        OSError: It cannot be written.
     """
     consent = Consent(packet=packet.packet.id, rater=rater, language=language, words=words_of_consent(language), at=at)
-    path = consent_path(packet, rater)
-    path.parent.mkdir(exist_ok=True)
-    append_records(path, [consent])
+    with whole_file(consent_path(packet, rater)) as temporary:
+        append_records(temporary, [consent])
     return consent

@@ -16,10 +16,28 @@ document.addEventListener("keydown", (event) => {
 });
 // What scrolls can be reached by keyboard.
 for (const box of document.querySelectorAll("[data-scroll]")) {
-  if (box.scrollHeight > box.clientHeight + 1) { box.tabIndex = 0; box.setAttribute("role", "region"); }
+  if (box.scrollHeight > box.clientHeight + 1) {
+    box.tabIndex = 0;
+    // A group and no region: the section around it is one by the same name already.
+    box.setAttribute("role", "group");
+    box.setAttribute("aria-labelledby", box.dataset.scroll);
+  }
 }
 
 const form = document.querySelector("form.rating");
+const prefix = "culturecare-form ";
+const SHORTEST_PAUSE = 1500;
+const LONGEST_PAUSE = 10000;
+const DOUBLE_CLICK = 500;
+// A reason is kept by the browser until another page shows that the server took it.
+try {
+  for (const key of Object.keys(localStorage)) {
+    if (!key.startsWith(prefix) || key === prefix + form?.dataset.store) continue;
+    const { reason, ...others } = JSON.parse(localStorage.getItem(key));
+    if (!reason?.left) continue;
+    if (Object.keys(others).length) localStorage.setItem(key, JSON.stringify(others)); else localStorage.removeItem(key);
+  }
+} catch { /* The browser keeps nothing for pages. */ }
 if (form) start();
 
 function start() {
@@ -31,10 +49,11 @@ function start() {
   let failed = false;
   let typing = 0;
   let retry = 0;
+  let pause = SHORTEST_PAUSE;
   let leaving = false;
 
   // --- What was not sent yet: by cell, the fields and since when. It is kept by the browser, for all tabs, through reloads and crashes.
-  const kept = "culturecare-form " + form.dataset.store;
+  const kept = prefix + form.dataset.store;
   let memory = null;
   function read() {
     if (memory) return memory;
@@ -94,7 +113,8 @@ function start() {
       } catch { return fail(late.dataset.late); }
       // What the server refuses, it will refuse again.
       if (answer.status < 500 && !answer.ok) return fail(late.dataset.problem, false);
-      if (!answer.ok) return fail(late.dataset.late);
+      // A proxy says that there is no server; everything else is said by the server, which cannot write.
+      if (!answer.ok) return fail([502, 503, 504].includes(answer.status) ? late.dataset.late : late.dataset.unstored);
       const { passed_over: passedOver } = await answer.json();
       // Only if it has not been changed again meanwhile.
       change((box) => { if (box[name]?.since === since) delete box[name]; });
@@ -102,6 +122,7 @@ function start() {
       if (!(name in read())) mark(cells.get(name));
     }
     failed = false;
+    pause = SHORTEST_PAUSE;
     late.hidden = true;
     late.textContent = "";
     saved.textContent = saved.dataset.saved;
@@ -110,7 +131,8 @@ function start() {
     failed = true;
     saved.textContent = "";
     if (late.hidden || late.textContent !== sentence) { late.hidden = false; late.textContent = sentence; }
-    if (again) retry = setTimeout(flush, 1500);
+    if (again) retry = setTimeout(flush, pause);
+    pause = Math.min(2 * pause, LONGEST_PAUSE);
   }
 
   // --- Answering.
@@ -161,6 +183,7 @@ function start() {
     if (event.isComposing || event.altKey) return;
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
+      if (event.repeat) return; // A key held down means one page.
       form.requestSubmit(form.querySelector("button[name=go_on]"));
       return;
     }
@@ -173,6 +196,14 @@ function start() {
     event.preventDefault();
     field.focus();
     if (!field.checked) { field.checked = true; field.dispatchEvent(new Event("change", { bubbles: true })); }
+  });
+
+  // --- The second half of a double click belongs to the page before, and must not leave this post out.
+  let leftAt = 0;
+  try { leftAt = Number(sessionStorage.getItem(prefix)); } catch { /* The browser keeps nothing for pages. */ }
+  form.addEventListener("click", (event) => {
+    // A click by keyboard has no count.
+    if (event.target.closest("button") && event.detail && Math.abs(Date.now() - leftAt) < DOUBLE_CLICK) event.preventDefault();
   });
 
   // --- Going on. What was sent already is not sent again: it may have been changed in another tab since.
@@ -190,7 +221,8 @@ function start() {
   });
   function leave() {
     leaving = true;
-    change((box) => { delete box.reason; });
+    change((box) => { if (box.reason) box.reason.left = true; });
+    try { sessionStorage.setItem(prefix, Date.now()); } catch { /* The browser keeps nothing for pages. */ }
   }
   form.addEventListener("formdata", (event) => {
     const box = read();
@@ -208,7 +240,8 @@ function start() {
     }
     cell?.classList.remove("answered");
   }
-  if (read().reason && !reason.value) reason.value = read().reason.draft;
+  if (read().reason) reason.value = read().reason.draft;
+  change((box) => { if (box.reason) delete box.reason.left; });
   for (const cell of cells.values()) if (cell.classList.contains("ranking")) order(cell);
   if (unsent().length) flush();
 }

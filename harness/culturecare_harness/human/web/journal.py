@@ -105,13 +105,16 @@ class Journal:
     def give(self, item: str, answers: Mapping[Cell, Answer], age: dt.timedelta = dt.timedelta(0)) -> Given:
         """Appends those answers that say something new; they are on the disk when this returns.
 
+        Where the disk takes only some of them, these count, and the others can be given again.
+
         Args:
             item: The item's id.
             answers: What was answered.
             age: How long ago it was answered: an answer that a browser could not send at once does not overrule a newer one.
 
         Raises:
-            CultureCareError: An answer does not fit, or cannot be written; then none is.
+            CultureCareError: An answer does not fit, and none is written; or the file holds what is no answer of this rater.
+            OSError: They cannot be written.
         """
         with self._lock:
             self._refresh()

@@ -13,7 +13,7 @@ from culturecare_harness.human.web.consents import read_consent
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fastapi import FastAPI
 
@@ -23,7 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["Standing", "mount", "standings"]
 
 _SECONDS = 5
-_COLUMNS = ("Rater", "Culture", "Language", "State", "Finished", "Items", "Declined answers", "Last answer", "Address")
+_WIDTHS = {
+    "Rater": 120,
+    "State": 104,
+    "Finished": 100,
+    "Items": 80,
+    "Address": 330,
+    "Last answer": 150,
+    "Declined": 100,
+    "Culture": 100,
+    "Language": 104,
+}
+"""Columns and their widths in pixels: no heading breaks within a word, and a narrow window scrolls away first what matters least."""
+_STYLE = f"#raters {{ max-width: {sum(_WIDTHS.values()) + 2}px }}"
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "Arial", "sans-serif")
 
 
@@ -96,17 +108,7 @@ def mount(app: FastAPI, path: str, packet: OpenPacket, tokens: Mapping[str, str]
         base = f"{request.url.scheme}://{request.headers['host']}"
         return [_row(standing, base) for standing in standings(packet, tokens, journals)]
 
-    with gr.Blocks(analytics_enabled=False, title="CultureCare raters", fill_width=True) as blocks:
-        gr.Markdown(
-            f"# Raters of packet {packet.packet.id}\nHow far they are, anew every {_SECONDS} seconds. Give each rater their address, and "
-            "nobody this page's. Times are in UTC."
-        )
-        table = gr.Dataframe(
-            headers=list(_COLUMNS), interactive=False, show_search="filter", max_height=2000, wrap=True, label="Raters", show_label=False
-        )
-        timer = gr.Timer(_SECONDS)
-        for event in (blocks.load, timer.tick):
-            event(look, None, table, show_progress="hidden", queue=False, api_visibility="private")
+    blocks = _blocks(packet.packet.id, look)
     served: FastAPI = gr.mount_gradio_app(
         app,
         blocks,
@@ -116,6 +118,7 @@ def mount(app: FastAPI, path: str, packet: OpenPacket, tokens: Mapping[str, str]
         show_error=False,
         max_file_size=0,
         ssr_mode=False,
+        css=_STYLE,
         mcp_server=False,
         enable_monitoring=False,
         theme=gr.themes.Base(font=[gr.themes.Font(name) for name in _FONTS], font_mono=[gr.themes.Font(name) for name in _FONTS]),
@@ -123,15 +126,40 @@ def mount(app: FastAPI, path: str, packet: OpenPacket, tokens: Mapping[str, str]
     return served
 
 
+def _blocks(packet_id: str, look: Callable[[gr.Request], list[list[str | int]]]) -> gr.Blocks:
+    blocks: gr.Blocks = gr.Blocks(analytics_enabled=False, title="CultureCare raters", fill_width=True)
+    with blocks:
+        gr.Markdown(
+            f"# Raters of packet {packet_id}\nHow far they are, anew every {_SECONDS} seconds. Give each rater their address, and "
+            "nobody this page's. Times are in UTC."
+        )
+        table = gr.Dataframe(
+            headers=list(_WIDTHS),
+            column_widths=list(_WIDTHS.values()),
+            pinned_columns=1,
+            interactive=False,
+            show_search="filter",
+            max_height=2000,
+            wrap=True,
+            label="Raters",
+            elem_id="raters",
+            show_label=False,
+        )
+        timer = gr.Timer(_SECONDS)
+        for event in (blocks.load, timer.tick):
+            event(look, None, table, show_progress="hidden", queue=False, api_visibility="private")
+    return blocks
+
+
 def _row(standing: Standing, base: str) -> list[str | int]:
     return [
         standing.rater,
-        cultures()[standing.culture].name,
-        select_language(standing.language).name,
         standing.state,
         standing.finished,
         standing.items,
-        standing.declined,
-        f"{standing.last:%Y-%m-%d %H:%M}" if standing.last else "–",
         base + standing.path,
+        f"{standing.last:%Y-%m-%d %H:%M}" if standing.last else "–",
+        standing.declined,
+        cultures()[standing.culture].name,
+        select_language(standing.language).name,
     ]

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from culturecare_harness.human.forms import LONGEST_TEXT, select_language
-from culturecare_harness.human.items import asked
+from culturecare_harness.human.items import asked, instructions
 from culturecare_harness.human.ratings import LEFT_BLANK, LEFT_OUT
 from culturecare_harness.human.web.fields import cell_name, place_name
 from culturecare_harness.human.web.journal import is_left_out
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from culturecare_harness.human.forms import Form, Question
     from culturecare_harness.human.items import Item, OpenPacket
     from culturecare_harness.human.ratings import Rating
-    from culturecare_harness.human.web.journal import Cell
+    from culturecare_harness.human.web.journal import Answer, Cell
 
-__all__ = ["ASSETS", "Asset", "Visit", "consent_page", "gate_page", "item_page", "plain_page"]
+__all__ = ["ASSETS", "Asset", "ItemState", "Visit", "consent_page", "gate_page", "item_page", "plain_page"]
 
 _FOLDER = Path(__file__).parent
 _SHORT = 22
@@ -112,15 +112,17 @@ def gate_page(visit: Visit, *, wrong: bool) -> str:
     return _render("gate.html", visit, wrong=wrong)
 
 
-def consent_page(visit: Visit, form: Form, *, missing: bool) -> str:
+def consent_page(visit: Visit, packet: OpenPacket, rater: str, form: Form, *, missing: bool) -> str:
     """Says what it is about and what posts may hold, and asks for consent.
 
     Args:
         visit: Whose page it is.
+        packet: The packet.
+        rater: Who is asked.
         form: The form in the page's language.
         missing: Whether neither answer was chosen.
     """
-    return _render("consent.html", visit, form=form, missing=missing)
+    return _render("consent.html", visit, form=form, told=_instructions(packet, rater, visit), missing=missing)
 
 
 def plain_page(kind: str, visit: Visit, **context: Any) -> str:
@@ -177,55 +179,68 @@ class _Asked(NamedTuple):
     missing: bool
 
 
-def item_page(
-    visit: Visit,
-    packet: OpenPacket,
-    rater: str,
-    place: int,
-    given: Mapping[Cell, Rating],
-    open_places: Collection[int],
-    *,
-    form: Form,
-    seen: int,
-    missing: Collection[Cell] = (),
-    places: Mapping[str, int] | None = None,
-    reason: str = "",
-) -> str:
+class ItemState(NamedTuple):
+    """How far a rater has come with an item, and what its page says of that.
+
+    Attributes:
+        place: The item's place in the rater's order, from 0.
+        given: The answers that count.
+        open_places: Places of the items that are not finished.
+        seen: How many answers of this rater the page knows of.
+        missing: What was not answered when the rater wanted to go on.
+        places: Places in a ranking that is not complete.
+        unsaved: Answers that could not be written down; they stand on the page in place of `given`. Null where nothing failed.
+        reason: The reason for leaving something blank that was given with it.
+    """
+
+    place: int
+    given: Mapping[Cell, Rating]
+    open_places: Collection[int]
+    seen: int
+    missing: Collection[Cell] = ()
+    places: Mapping[str, int] = {}
+    unsaved: Mapping[Cell, Answer] | None = None
+    reason: str = ""
+
+    def value(self, cell: Cell) -> int | str | tuple[str, ...] | None:
+        """The answer that stands on the page, null where there is none; of a ranking, labels from best to worst."""
+        if self.unsaved and cell in self.unsaved:
+            value = self.unsaved[cell].value
+            return value if value is None or isinstance(value, int | str) else tuple(value)
+        return self.given[cell].value if cell in self.given else None
+
+
+def item_page(visit: Visit, packet: OpenPacket, rater: str, form: Form, state: ItemState) -> str:
     """A post with its replies and questions.
 
     Args:
         visit: Whose page it is.
         packet: The packet.
         rater: Whose item it is.
-        place: The item's place in the rater's order, from 0.
-        given: The answers that count.
-        open_places: Places of the items that are not finished.
         form: The form in the page's language.
-        seen: How many answers of this rater the page knows of.
-        missing: What was not answered when the rater wanted to go on.
-        places: Places in a ranking that is not complete.
-        reason: The reason for leaving something blank that was given with it.
+        state: How far they have come with it.
     """
     assignment = packet.assignment(rater)
-    item = packet.items[assignment.items[place]]
+    item = packet.items[assignment.items[state.place]]
     questions = asked(form, item)
-    shown = [_ask(question, label, item, given, missing, places or {}) for question, label in questions]
-    given_reasons = [rating.reason for rating in given.values() if rating.reason not in {None, LEFT_OUT, LEFT_BLANK}]
+    shown = [_ask(question, label, item, state) for question, label in questions]
     unanswered = next((entry for entry in shown if not entry.answered and entry.question.required), shown[0])
     return _render(
         "item.html",
         visit,
         form=form,
+        told=_instructions(packet, rater, visit),
         item=item,
-        place=place,
+        place=state.place,
         total=len(assignment.items),
-        open_places=open_places,
+        open_places=state.open_places,
         replies=[(reply, [entry for entry in shown if entry.label == reply.label]) for reply in item.replies],
         of_item=[entry for entry in shown if entry.label is None],
         missing=[entry for entry in shown if entry.missing],
-        left_out=is_left_out(questions, given),
-        reason=reason or next(iter(given_reasons), ""),
-        seen=seen,
+        failed=state.unsaved is not None,
+        left_out=is_left_out(questions, state.given),
+        reason=state.reason or _given_reason(state.given),
+        seen=state.seen,
         skip_to=unanswered.first,
         keys=min(9, max((len(entry.options) for entry in shown), default=5)),
         # Where a browser keeps what it could not send; it tells nothing to who else uses that browser.
@@ -233,11 +248,18 @@ def item_page(
     )
 
 
-def _ask(
-    question: Question, label: str | None, item: Item, given: Mapping[Cell, Rating], missing: Collection[Cell], places: Mapping[str, int]
-) -> _Asked:
-    rating = given.get((question.key, label))
-    value = rating.value if rating is not None else None
+def _instructions(packet: OpenPacket, rater: str, visit: Visit) -> tuple[str, ...]:
+    return instructions(packet, rater, select_language(visit.language).interface)
+
+
+def _given_reason(given: Mapping[Cell, Rating]) -> str:
+    """The first reason that a rater wrote themselves, empty where there is none."""
+    return next((rating.reason for rating in given.values() if rating.reason and rating.reason not in {LEFT_OUT, LEFT_BLANK}), "")
+
+
+def _ask(question: Question, label: str | None, item: Item, state: ItemState) -> _Asked:
+    cell = (question.key, label)
+    value = state.value(cell)
     group = f"q-{label or 'item'}-{question.key}"
     options = [
         _Option(
@@ -249,7 +271,7 @@ def _ask(
         )
         for number, known in enumerate(question.values, 1)
     ]
-    rows = _rows(question, item, group, value if isinstance(value, tuple) else (), places) if question.kind == "ranking" else []
+    rows = _rows(question, item, group, value if isinstance(value, tuple) else (), state.places) if question.kind == "ranking" else []
     return _Asked(
         question=question,
         label=label,
@@ -260,8 +282,8 @@ def _ask(
         rows=rows,
         text=value if question.kind == "text" and isinstance(value, str) else "",
         short=all(_width(known.wording) <= _SHORT for known in question.values),
-        answered=value is not None,
-        missing=(question.key, label) in missing,
+        answered=value is not None and cell not in (state.unsaved or ()),
+        missing=cell in state.missing,
     )
 
 

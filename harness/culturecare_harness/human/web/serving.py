@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import secrets
 import socket
 from typing import TYPE_CHECKING
 
 from culturecare import CultureCareError
 from culturecare_harness.human.items import RATINGS, open_packet, read_tokens
-from culturecare_harness.human.ratings import completeness, read_ratings
+from culturecare_harness.human.ratings import completeness, ratings_path, read_ratings
 from culturecare_harness.human.web.app import create_app
 from culturecare_harness.human.web.consents import read_consent
 
@@ -37,13 +38,15 @@ def serve(folder: Path, progress: Progress, *, host: str = "127.0.0.1", port: in
         open_browser: Whether the organiser's page is opened in the browser.
 
     Raises:
-        CultureCareError: The packet, its access codes or its ratings do not fit, it is served already, or the port is taken.
+        CultureCareError: The packet, its access codes or its ratings do not fit, a file of ratings cannot be written to, it is served
+            already, or the port is taken.
     """
     import uvicorn
 
     packet = open_packet(folder)
     tokens = read_tokens(folder)
     organiser = f"/organiser/{secrets.token_urlsafe(16)}"
+    _check_writable(packet)
     with _alone(folder), _listen(host, port) as listening:
         app = create_app(packet, tokens, say=progress.say, organiser=organiser)
         base = f"http://{_shown(host)}:{listening.getsockname()[1]}"
@@ -65,6 +68,14 @@ def serve(folder: Path, progress: Progress, *, host: str = "127.0.0.1", port: in
             uvicorn.Server(config).run(sockets=[listening])
         for sentence in overview(packet, tokens, base):
             progress.say(sentence)
+
+
+def _check_writable(packet: OpenPacket) -> None:
+    """Tells the organiser before the first rater finds out."""
+    for rater in packet.assignments:
+        path = ratings_path(packet, rater)
+        if path.exists() and not os.access(path, os.W_OK):
+            raise CultureCareError(f"{path}: cannot be written to, so that no answer of rater {rater!r} could be kept")
 
 
 @contextlib.contextmanager

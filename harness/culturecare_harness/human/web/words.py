@@ -20,6 +20,8 @@ class Words(Record):
 
     Attributes:
         posts: Names the links to all of a rater's posts.
+        not_saved: Stands on an item's page whose answers the server does not take because it is not there.
+        not_stored: Stands there where the server cannot write them down.
         problem: Stands on the page where the server failed.
     """
 
@@ -32,6 +34,7 @@ class Words(Record):
     places_once: Text
     left_out: Text
     not_saved: Text
+    not_stored: Text
     problem: Text
 
 
