@@ -312,7 +312,7 @@ def test_over_cultures_a_coefficient_is_the_mean_of_the_cultures() -> None:
     ("ratings", "why"),
     [
         ([], "there are 0 raters"),
-        ([[1.0, 2.0]], "there are 1 raters"),
+        ([[1.0, 2.0]], "there is 1 rater"),
         ([[1.0, None], [None, 2.0]], "no reply has values by two raters"),
     ],
 )

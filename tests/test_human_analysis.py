@@ -14,8 +14,11 @@ import pytest
 from rich.console import Console
 
 from culturecare import CultureCareError, DataError
+from culturecare_harness.against_people import PersonGrade, judge_against_people
 from culturecare_harness.human.analysis import HumanResult, PeopleTables, score_packet, score_ratings, scores_path
-from culturecare_harness.human.forms import select_form
+from culturecare_harness.human.answers import Answers, RatedReply
+from culturecare_harness.human.condition_scores import condition_scores
+from culturecare_harness.human.forms import Question, select_form
 from culturecare_harness.human.items import Key, open_packet, read_key
 from culturecare_harness.human.judge_choice import JudgeScores, read_judges
 from culturecare_harness.human.packets import MadePacket, make_packet
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from culturecare_harness.human.forms import Question
     from culturecare_harness.human.items import Item, KeyEntry, OpenPacket
     from culturecare_harness.human.rater_quality import RaterQuality
     from culturecare_harness.human.ratings import Rating
@@ -340,7 +342,11 @@ def test_paired_comparisons_find_what_differs_and_the_peer_loses(result: HumanRe
 
 @pytest.mark.slow
 def test_intervals_of_scores_severity_bias_and_agreement_cover_what_they_say(tmp_path: Path) -> None:
-    """The truth is the mean of what many studies find; intervals are over posts, so raters are the same in all."""
+    """The truth is the mean of what many studies find; intervals are over posts, so raters are the same in all.
+
+    A whole study takes seconds, so that these are few and the bounds wide; what single intervals cover is told by the next test, by
+    `test_agreement`, `test_against_people` and `test_significance`.
+    """
     studies = 60
     rows: dict[tuple[str, ...], list[tuple[float, float, float]]] = {}
 
@@ -374,6 +380,61 @@ def test_intervals_of_scores_severity_bias_and_agreement_cover_what_they_say(tmp
         share = float(np.mean(hits))
         slack = 0.015 + 2.5 * math.sqrt(0.95 * 0.05 / studies / 2)  # Rows of one study are not independent.
         assert 0.95 - slack <= share <= min(1.0, 0.95 + slack), (kind, share)
+
+
+GRADE = Question.model_validate(
+    {
+        "key": "empathy",
+        "kind": "scale",
+        "about": "reply",
+        "required": True,
+        "name": "Empathy",
+        "question": "How much?",
+        "values": {grade: str(grade) for grade in range(1, 6)},
+    }
+)
+
+
+def drawn_answers(chance: np.random.Generator, posts: int, cultures: Sequence[str]) -> tuple[Answers, dict[str, float | None]]:
+    """What three raters a culture answered to one reply a post, and what a judge said of it, half a grade too kind; no file is written."""
+    rows, scores = [], dict[str, float | None]()
+    severities = chance.permuted(np.tile([-0.5, 0.1, 0.4], (len(cultures), posts, 1)), axis=2)
+    worth = chance.normal(3, 0.6, (len(cultures), posts))
+    given = np.clip(np.rint(worth[..., None] + severities + chance.normal(0, 0.5, severities.shape)), 1, 5)
+    judged = np.clip(worth + 0.5 + chance.normal(0, 0.4, worth.shape), 1, 5)
+    for place, culture in enumerate(cultures):
+        for post in range(posts):
+            name = f"{culture}-{post}"
+            scores[name] = float(judged[place, post])
+            for number, grade in enumerate(given[place, post]):
+                # Raters share too few replies to be held against each other, which takes long and is not looked at.
+                rater = f"{culture}-{post // 3}-{number}"
+                metrics = {GRADE.key: float(grade)}
+                rows.append(RatedReply(rater, culture, name, name, "A", "lab/model:cga", name, {GRADE.key: int(grade)}, metrics))
+    form = select_form("psychologist").model_copy(update={"questions": (GRADE,)})
+    raters = tuple(dict.fromkeys(row.rater for row in rows))
+    return Answers(form, ("lab/model:cga",), tuple(cultures), raters, tuple(rows), ()), scores
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("posts", "cultures"), [(28, ["german"]), (14, ["american", "german"])])
+def test_intervals_of_a_mean_grade_and_of_a_judges_bias_cover_95_percent(posts: int, cultures: list[str]) -> None:
+    """Within 1.5 points, noise of the simulation included: its standard error is 0.5 points. The truth is the mean over all studies."""
+    studies, chance = 2000, np.random.default_rng(5)
+    found = np.empty((studies, 2, 3))
+    for study in range(studies):
+        answers_of_study, scores = drawn_answers(chance, posts, cultures)
+        mean = condition_scores(answers_of_study)[-1]
+        assert mean.culture == "all"
+        grades = [
+            PersonGrade(row.culture, row.instance_id, str(row.reply_id), row.rater, float(row.metrics[GRADE.key] or 0))
+            for row in answers_of_study.replies
+        ]
+        bias = judge_against_people(GRADE.key, grades, scores).mean_difference
+        found[study] = [[mean.mean, mean.low, mean.high], [bias.value, bias.low, bias.high]]
+    truth = found[:, :, 0].mean(axis=0)
+    coverage = ((found[:, :, 1] <= truth) & (truth <= found[:, :, 2])).mean(axis=0)
+    assert np.abs(coverage - 0.95).max() <= 0.015, coverage
 
 
 # --- What is computed, by hand ---------------------------------------------------------------------------------------------------
@@ -675,6 +736,8 @@ def test_the_report_reads_what_it_needs(packet: Path, plain_study: Study) -> Non
     assert share is not None
     assert share.items == 16
     assert any(one.metric == "ranking" for one in people.agreement)
+    assert (people.name_of("sociopolitical_influence"), people.name_of("ranking")) == ("Sociopolitical influence", "Order")
+    assert (people.name_of("overall"), people.name_of("empathy=5")) == ("Overall", select_form("annotator").question("empathy").wording(5))
 
 
 def test_neither_posts_nor_replies_nor_comments_are_in_the_result(tmp_path: Path) -> None:

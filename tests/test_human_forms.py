@@ -226,3 +226,12 @@ def test_a_form_without_a_wording_can_be_asked_in_english_alone(tmp_path: Path) 
         form_in(form, "de")
     with pytest.raises(CultureCareError, match="the interface has no language 'xx'"):
         form_in(form, "xx")
+
+
+@pytest.mark.parametrize("language", languages().values(), ids=lambda language: language.code)
+def test_what_holds_for_some_packets_alone_is_said_apart(language: Any) -> None:
+    words = language.interface
+    assert len(words.how_it_works) == 3
+    apart = [words.about_checks, words.about_repeats]
+    assert len(set(apart)) == 2
+    assert not [text for text in apart if text in words.how_it_works]

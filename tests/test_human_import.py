@@ -118,8 +118,10 @@ def test_a_broken_line_in_the_middle_is_told(packet: OpenPacket) -> None:
     [
         ({"value": 6}, r"must be one of 1, 2, 3, 4, 5, not 6"),
         ({"value": "5"}, r"must be one of 1, 2, 3, 4, 5, not '5'"),
-        ({"value": True}, r"value"),
-        ({"value": 2.5}, r"value"),
+        ({"value": True}, r"value: must be a scale's whole number, .* or for a ranking a list of labels such as A, not True$"),
+        ({"value": 2.5}, r"value: must be a scale's whole number, .*, not 2.5$"),
+        ({"value": ["A", "b"]}, r"value: must be a scale's whole number, .*, not \['A', 'b'\]$"),
+        ({"value": 10**200}, r"not 10{59}…$"),
         ({"value": None}, "either a value or a reason"),
         ({"value": 3, "reason": "hard"}, "either a value or a reason"),
         ({"label": "Z"}, "is not asked; the item's replies are A, B, C"),
@@ -140,6 +142,15 @@ def test_an_answer_that_does_not_fit_is_told(packet: OpenPacket, changes: dict[s
     path = packet.folder.parent / "given.jsonl"
     path.write_text(json.dumps(fields) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=message):
+        import_ratings(packet, path, at=LATER)
+
+
+def test_a_torn_last_line_of_a_file_to_import_is_told(packet: OpenPacket, tmp_path: Path) -> None:
+    # A rater's own file may be torn by a process that was killed; a file that somebody sends is to be whole.
+    path = tmp_path / "given.jsonl"
+    write_records(path, answers(packet, RATER)[:2])
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"given.jsonl:2: is not valid JSON"):
         import_ratings(packet, path, at=LATER)
 
 
@@ -200,12 +211,22 @@ def test_what_cannot_be_imported_is_told(packet: OpenPacket, tmp_path: Path) -> 
     (tmp_path / "given.csv").write_text("1", encoding="utf-8")
     (tmp_path / "given.xlsx").write_text("1", encoding="utf-8")
     (tmp_path / "given.json").write_text("1", encoding="utf-8")
+    (tmp_path / "empty.jsonl").write_text("\n", encoding="utf-8")
+    (tmp_path / "empty.json").write_text("[]", encoding="utf-8")
+    (tmp_path / "text.jsonl").write_text("4", encoding="utf-8")
+    (tmp_path / "nested.jsonl").write_text("[" * 100_000, encoding="utf-8")
+    (tmp_path / "nested.json").write_text("[" * 100_000, encoding="utf-8")
     for name, message in (
         ("empty", "holds no file of ratings"),
         ("nothing.xlsx", "is not there; name a file of ratings"),
         ("given.csv", "cannot tell what kind of file it is"),
         ("given.xlsx", "is no XLSX workbook"),
         ("given.json", "must be a list of tasks"),
+        ("empty.jsonl", "is empty, but must hold a rating a line"),
+        ("empty.json", "holds no task; export the project again"),
+        ("text.jsonl", "text.jsonl:1: must be a rating, an object with the fields .*question, value.*, not 4"),
+        ("nested.jsonl", "is not valid JSON"),
+        ("nested.json", "is not valid JSON"),
     ):
         with pytest.raises(CultureCareError, match=message):
             import_ratings(packet, tmp_path / name, at=LATER)
@@ -367,6 +388,50 @@ def test_a_workbook_of_another_packet_or_program_is_refused(packet: OpenPacket, 
     del book["culturecare"]
     book.save(path)
     with pytest.raises(DataError, match="is no workbook made by `culturecare human make`"):
+        import_ratings(packet, path, at=NOON)
+
+
+def test_an_answer_that_is_too_long_is_told_with_file_and_place(packet: OpenPacket, tmp_path: Path) -> None:
+    place = packet.assignment(RATER).items.index(first_reply(packet)) + 1
+    path = write_workbook(packet, RATER, tmp_path / "mine.xlsx")
+    book = load_workbook(path)
+    sheet = book["Bewertung"]
+    row = next(row for row in range(3, 99) if sheet.cell(row, columns_of(sheet)["item"]).value == first_reply(packet))
+    sheet.cell(row, columns_of(sheet)["q:comment"]).value = "x" * 10_001
+    book.save(path)
+    with pytest.raises(DataError, match=rf"mine.xlsx: Nr. {place}: .*question 'comment': has 10001 characters"):
+        import_ratings(packet, path, at=NOON)
+
+
+@pytest.mark.filterwarnings("ignore:Workbook contains no stylesheet")
+@pytest.mark.parametrize("part", ["[Content_Types].xml", "xl/workbook.xml", "xl/styles.xml", "xl/worksheets/sheet1.xml"])
+@pytest.mark.parametrize("content", [b"", b"<", b"<x/>", None])
+def test_a_damaged_workbook_is_told_in_one_line(packet: OpenPacket, tmp_path: Path, part: str, content: bytes | None) -> None:
+    path = write_workbook(packet, RATER, tmp_path / "mine.xlsx")
+    with zipfile.ZipFile(path) as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    with zipfile.ZipFile(path, "w") as damaged:
+        for name, data in parts.items():
+            if name != part:
+                damaged.writestr(name, data)
+            else:
+                damaged.writestr(name, data[: len(data) // 2] if content is None else content)
+    if (part, content) == ("xl/worksheets/sheet1.xml", b"<x/>"):
+        assert import_ratings(packet, path, at=NOON) == []  # The instructions alone.
+        return
+    with pytest.raises(DataError, match=r"^\S+mine.xlsx: .+$") as told:
+        import_ratings(packet, path, at=NOON)
+    assert "\n" not in str(told.value)
+
+
+def test_bytes_that_were_changed_on_the_way_are_told(packet: OpenPacket, tmp_path: Path) -> None:
+    path = write_workbook(packet, RATER, tmp_path / "mine.xlsx")
+    with zipfile.ZipFile(path) as whole:
+        start = whole.getinfo("xl/worksheets/sheet2.xml").header_offset + 80
+    content = bytearray(path.read_bytes())
+    content[start : start + 40] = bytes(40)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="is no XLSX workbook, or a damaged one"):
         import_ratings(packet, path, at=NOON)
 
 
@@ -613,10 +678,38 @@ def test_of_two_annotations_of_a_task_the_later_counts(packets: dict[str, OpenPa
     assert kept.superseded == {RATER: len(kept.ratings)}
 
 
+def test_a_byte_order_mark_before_an_export_does_no_harm(packets: dict[str, OpenPacket], tmp_path: Path) -> None:
+    packet = packets["annotator"]
+    given = answers(packet, RATER)
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(export(packet, RATER, given)), encoding="utf-8-sig")
+    assert import_ratings(packet, path, at=LATER) == given
+
+
+def test_an_answer_out_of_label_studio_that_does_not_fit_is_told_with_file_and_task(packets: dict[str, OpenPacket], tmp_path: Path) -> None:
+    packet = packets["annotator"]
+    tasks = export(packet, RATER, answers(packet, RATER))
+    number, task = next((number, task) for number, task in enumerate(tasks, 1) if len(task["data"]["replies"]) > 1)
+    (ranked,) = (result for result in task["annotations"][0]["result"] if result["type"] == "ranker")
+    ranked["value"] = {"ranker": ["A", "A", "B"]}
+    with pytest.raises(DataError, match=rf"\.json: task {number}: .*question 'ranking': must name each of A, B, C once"):
+        read_back(packet, tmp_path, tasks)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda tasks: tasks[0].pop("annotations"), "has no annotations; export in the format JSON"),
+        (lambda tasks: tasks.insert(0, 4), "task 1: must be an object with data and annotations, as Label Studio exports, not 4$"),
+        (lambda tasks: tasks[0].update(data=4), "task 1: data: must be an object, not 4$"),
+        (lambda tasks: tasks[0].update(annotations=4), "task 1: annotations: must be a list, not 4$"),
+        (lambda tasks: tasks[0].update(annotations=[4]), r"task 1: annotations\.0: must be an object, not 4$"),
+        (lambda tasks: tasks[0]["annotations"][0].update(result=4), r"annotations\.0\.result: must be a list, not 4$"),
+        (lambda tasks: tasks[0]["annotations"][0].update(result=[4]), r"annotations\.0\.result\.0: must be an object, not 4$"),
+        (
+            lambda tasks: tasks[0]["annotations"][0].update(completed_by={"email": "x"}),
+            "completed_by: must be a user's id, or an object with one, not",
+        ),
         (
             lambda tasks: tasks[1]["annotations"][0].update(completed_by=8),
             "were annotated by users 7 and 8; each rater has a project of their own",

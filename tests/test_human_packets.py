@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from culturecare import CultureCareError, DataError
 from culturecare_harness.human.blocks import balanced_blocks, balanced_places, known_design, measure_balance
-from culturecare_harness.human.forms import select_form, select_language
+from culturecare_harness.human.forms import languages, select_form, select_language
 from culturecare_harness.human.items import (
     asked,
+    instructions,
     key_path,
     open_packet,
     read_key,
@@ -200,10 +201,13 @@ def test_the_items_of_a_post_share_as_few_replies_as_can_be(tmp_path: Path) -> N
     assert sum(one != other for one, other in by_post.values()) == len(by_post)
 
 
-def test_with_no_more_conditions_than_fit_each_item_has_all(tmp_path: Path) -> None:
-    made = small_packet(tmp_path / "packet", per_item=26)
-    assert made.packet.packet.per_item == 5
-    assert {len(item.replies) for item in made.packet.items.values()} == {1, 5}  # One reply: the checks.
+@pytest.mark.parametrize(("per_item", "conditions", "size"), [(5, 5, 5), (None, 5, 4), (None, 3, 3)])
+def test_an_item_has_so_many_replies_as_asked_for_or_four_or_all(tmp_path: Path, per_item: int | None, conditions: int, size: int) -> None:
+    runs = [make_run(), make_run("lab/Speaker-8B")][: conditions // 2]
+    made = small_packet(tmp_path / "packet", runs=runs, per_item=per_item)
+    assert len(made.key.header.conditions) == conditions
+    assert made.packet.packet.per_item == size
+    assert {len(item.replies) for item in made.packet.items.values()} == {1, size}  # One reply: the checks.
 
 
 # --- Checks and repeats ---
@@ -221,13 +225,25 @@ def test_a_check_says_openly_what_to_answer(made: MadePacket) -> None:
         assert check.condition is check.model is check.reply_id is None
 
 
-def test_a_check_is_in_the_posts_language_and_names_the_question_as_the_form_does(tmp_path: Path) -> None:
-    made = small_packet(tmp_path / "packet", ask_in={"american": "de"})
+@pytest.mark.parametrize("code", sorted(languages()))
+def test_a_check_is_wholly_in_the_language_that_raters_are_asked_in(tmp_path: Path, code: str) -> None:
+    made = small_packet(tmp_path / "packet", ask_in={"american": code})
     check = next(entry for entry in made.key.entries if entry.kind == "check" and entry.culture == "american")
     item = made.packet.items[check.item]
-    assert item.language == "en"
-    assert item.replies[0].text.startswith("This is not a real reply.")
-    assert made.packet.packet.wordings["de"].question(check.question or "").name in item.replies[0].text
+    assert item.language == "en"  # The post's.
+    question = made.packet.packet.wordings[code].question(check.question or "")
+    answer = f"{check.expected} ({question.wording(check.expected or 0)})"
+    assert item.replies[0].text == select_language(code).interface.check.format(question=question.name, answer=answer)
+
+
+def test_so_many_checks_as_suit_the_items_are_taken_and_more_refused(tmp_path: Path) -> None:
+    assert small_packet(tmp_path / "packet", checks=4).packet.packet.checks == 4
+    with pytest.raises(CultureCareError, match=r"checks is 5, but a rater of culture 'american' has 8 items and takes at most 4 checks"):
+        small_packet(tmp_path / "more", checks=5)
+    few = [make_run(per_culture=1), make_run("lab/Speaker-8B", per_culture=1)]
+    assert small_packet(tmp_path / "few", runs=few, checks=2, repeats=0).packet.packet.checks == 2
+    with pytest.raises(CultureCareError, match=r"has 1 items and takes at most 2 checks, one for every two items \(2 in any case\)"):
+        small_packet(tmp_path / "more", runs=few, checks=3, repeats=0)
 
 
 @given(seed=st.integers(0, 40))
@@ -339,6 +355,36 @@ def test_an_excerpt_is_said_to_be_one(made: MadePacket) -> None:
     assert shown_post(post.model_copy(update={"excerpt": True}), words).startswith("Von diesem Beitrag sind nur Auszüge bekannt")
 
 
+@pytest.mark.parametrize("code", sorted(languages()))
+@pytest.mark.parametrize(
+    ("settings", "checks", "repeats"),
+    [
+        ({"checks": 0, "repeats": 0}, False, False),
+        ({"checks": 2, "repeats": 2}, True, True),
+        ({"checks": 0, "repeats": 1}, False, True),
+        ({"checks": 0, "repeats": 0, "items": 16}, False, True),  # Two items on each post.
+    ],
+)
+def test_raters_are_told_of_checks_and_of_posts_that_come_up_again_where_they_have_them(
+    tmp_path: Path, code: str, settings: dict[str, Any], *, checks: bool, repeats: bool
+) -> None:
+    packet = small_packet(tmp_path / "packet", ask_in={"german": code}, **settings).packet
+    words = select_language(code).interface
+    told = [*words.how_it_works, *([words.about_checks] if checks else []), *([words.about_repeats] if repeats else [])]
+    assert instructions(packet, "german-1", words) == tuple(told)
+
+
+def test_without_repeats_a_post_comes_up_again_only_where_a_check_stands_under_it(tmp_path: Path) -> None:
+    # Three raters of each item of six, so that a rater has every second post, and a check may stand under another.
+    packet = small_packet(tmp_path / "packet", checks=1, repeats=0, raters=dict.fromkeys(("german", "american"), 6)).packet
+    words = select_language("en").interface
+    told = {rater: words.about_repeats in instructions(packet, rater, words) for rater in packet.assignments}
+    for rater, assignment in packet.assignments.items():
+        posts = [packet.items[name].post.text for name in assignment.items]
+        assert told[rater] == (len(set(posts)) < len(posts))
+    assert set(told.values()) == {True, False}
+
+
 # --- Replies that give themselves away ---
 
 
@@ -404,6 +450,14 @@ def test_one_number_may_stand_for_every_culture_that_is_not_named(tmp_path: Path
             "raters are named for culture 'chinese', but the packet has posts of american, german",
         ),
         ({"raters": {"german": ["a", "b", "c"], "american": ["d", "e", "A"]}}, "rater 'A' is named twice"),
+        ({"raters": {"german": ["a", "a"]}}, "rater 'a' is named twice"),  # Said before what else is wrong.
+        ({"raters": {"german": 3, "american": ["a", "b", "german-1"]}}, "rater 'german-1' is named twice"),
+        ({"raters": {"german": 25, "american": 3}}, "has 25 raters, but its 8 items with 3 raters each are work for 24; name fewer"),
+        ({"raters": {"german": 3, "american": 100_000}}, "has 100000 raters, but at most 500 are taken"),
+        ({"raters": {"german": 3, "american": 10**30}}, "but at most 500 are taken"),
+        ({"choose": [""]}, "a name is empty; choose from american, german, or leave --cultures out for all"),
+        ({"choose": []}, "a name is empty; choose from american, german"),
+        ({"per_item": 6}, "per_item is 6, but an item has at most 5 replies here, one by each condition; lower --per-item to 5"),
         ({"raters": {"german": ["a", "b", "../c"], "american": 3}}, r"rater '\.\./c': a name has at most 64 letters"),
         ({"choose": ["german", "french"]}, "unknown culture 'french'"),
         ({"choose": ["german", "chinese"]}, "the runs have no reply to a post of culture 'chinese'; theirs are american, german"),
@@ -450,7 +504,7 @@ def test_a_peer_known_by_excerpts_alone_does_not_take_part(tmp_path: Path) -> No
     short = run.model_copy(update={"replies": tuple(reply.model_copy(update={"excerpt": True}) for reply in run.replies)})
     with pytest.raises(CultureCareError, match="leave the peer out with --no-peer"):
         small_packet(tmp_path / "packet", runs=[short])
-    made = small_packet(tmp_path / "packet", runs=[short], include_peer=False)
+    made = small_packet(tmp_path / "packet", runs=[short], per_item=2, include_peer=False)
     assert made.packet.packet.excerpt
     assert all(item.post.excerpt for item in made.packet.items.values())
     assert "peer" not in made.key.header.conditions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,8 +11,17 @@ from pydantic import ValidationError
 
 from culturecare import CultureCareError
 from culturecare_harness.against_people import PersonGrade
+from culturecare_harness.human.earlier_study import spread_of_packet
+from culturecare_harness.human.items import read_key
+from culturecare_harness.human.ratings import append_ratings
 from culturecare_harness.power import ASSUMED, Design, Spread, analytic_power, plan_study, render_plan, spread_of
 from culturecare_harness.significance import permutation_p, power_of_t
+from tests.raters import answers, make_run, small_packet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from culturecare_harness.human.packets import MadePacket
 
 FINE = Spread(post=0.3, reply=0.4, rater=0.3, residual=0.4, source="a test")
 
@@ -194,6 +203,13 @@ def test_an_earlier_study_gives_back_the_spread_it_was_made_with(share: float) -
     assert found.source.startswith("estimated from ")
 
 
+def test_few_posts_give_back_the_spread_on_average() -> None:
+    truth = Spread(post=0.5, reply=0.6, rater=0.0, residual=0.3, source="truth")
+    found = [spread_of(*earlier_study(truth, seed, posts=4)) for seed in range(300)]
+    for name in ("post", "reply", "residual"):
+        assert np.mean([getattr(one, name) ** 2 for one in found]) == pytest.approx(getattr(truth, name) ** 2, rel=0.12), name
+
+
 def test_means_of_conditions_are_no_spread_of_replies() -> None:
     truth = Spread(post=0.2, reply=0.3, rater=0.2, residual=0.3, source="truth")
     grades, conditions = earlier_study(truth, 2, posts=200)
@@ -204,5 +220,78 @@ def test_means_of_conditions_are_no_spread_of_replies() -> None:
 def test_a_study_whose_raters_share_no_two_replies_is_refused() -> None:
     with pytest.raises(CultureCareError, match="no two raters graded the same two replies"):
         spread_of([PersonGrade("german", "p", "a", "x", 3.0), PersonGrade("german", "p", "b", "y", 4.0)])
+    grades = [PersonGrade("german", "p", reply, rater, 3.0) for reply in "ab" for rater in "xy"]
+    with pytest.raises(CultureCareError, match="no condition has two posts of one culture"):
+        spread_of(grades, {"a": "standard", "b": "cga"})
     with pytest.raises(CultureCareError, match="graded reply 'a' twice"):
         spread_of([PersonGrade("german", "p", "a", "x", 3.0), PersonGrade("german", "p", "a", "x", 4.0)])
+
+
+# --- Spread of an earlier packet -------------------------------------------------------------------------------------------------
+
+
+def rate_all(made: MadePacket, truth: Spread, seed: int) -> None:
+    """Every rater grades every reply on each scale, with this spread on each; replies of one strategy are better by 1."""
+    generator = np.random.default_rng(seed)
+    origin = {(entry.item, entry.label): entry for entry in read_key(made.packet).entries}
+    drawn: dict[tuple[str, ...], float] = {}
+
+    def part(size: float, *of: str) -> float:
+        return size * drawn.setdefault(of, float(generator.normal()))
+
+    for rater in made.packet.assignments:
+
+        def answer(question: Any, item: Any, label: str | None, rater: str = rater) -> Any:
+            if question.kind != "scale":
+                return item.labels if question.kind == "ranking" else None
+            entry = origin[item.id, label or ""]
+            post, reply = (question.key, entry.instance_id), (question.key, entry.instance_id, str(entry.condition))
+            value = 2.5 + str(entry.condition).endswith("cga") + part(truth.post, "post", *post) + part(truth.reply, "reply", *reply)
+            value += part(truth.rater, "rater", question.key, rater) + truth.residual * float(generator.normal())
+            return int(np.clip(round(value), 1, 5))
+
+        append_ratings(made.packet, answers(made.packet, rater, answer=answer))
+
+
+def earlier_packet(folder: Path, form: str = "annotator", *, per_culture: int | None = None, **settings: Any) -> MadePacket:
+    run = make_run(cultures=["german", "american", "japanese"], per_culture=per_culture)
+    return small_packet(folder / "packet", form, runs=[run], include_peer=False, per_item=2, **settings)
+
+
+def test_an_earlier_packet_gives_back_the_spread_it_was_rated_with(tmp_path: Path) -> None:
+    truth = Spread(post=0.4, reply=0.4, rater=0.3, residual=0.5, source="truth")
+    made = earlier_packet(tmp_path, repeats=1)
+    rate_all(made, truth, 0)
+    found = spread_of_packet(made.packet.folder)
+    for name in ("post", "reply", "rater"):
+        # The ends of the scale take a little of it.
+        assert getattr(found, name) == pytest.approx(getattr(truth, name), abs=0.1), name
+    # Whole grades vary by a twelfth more.
+    assert found.residual == pytest.approx(math.sqrt(0.5**2 + 1 / 12), abs=0.05)
+    # Three raters, 24 posts, two replies, seven scales; neither checks nor repeats.
+    assert found.source == f"estimated from {3 * 24 * 2 * 7} grades of packet {made.packet.packet.id}"
+
+
+def test_a_packet_that_tells_too_little_for_a_plan_is_refused(tmp_path: Path) -> None:
+    made = earlier_packet(tmp_path / "few", per_culture=3, repeats=0)
+    with pytest.raises(CultureCareError, match="nobody has graded a reply yet"):
+        spread_of_packet(made.packet.folder)
+    rate_all(made, FINE, 1)
+    with pytest.raises(CultureCareError, match=r"too few ratings: two raters graded the same two replies on 9 posts, but .* 10 or more"):
+        spread_of_packet(made.packet.folder)
+    alone = earlier_packet(tmp_path / "alone")
+    append_ratings(alone.packet, answers(alone.packet, "german-1"))
+    with pytest.raises(CultureCareError, match="too few ratings: two raters graded the same two replies on 0 posts"):
+        spread_of_packet(alone.packet.folder)
+
+
+def test_a_form_without_the_plans_scale_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "{version: 1, title: Mine, summary: One., introduction: Read., questions: [{key: warm, kind: scale, about: reply, required: true,"
+        " name: Warmth, question: Say how warm it is., values: {1: 'no', 2: 'yes'}}]}",
+        encoding="utf-8",
+    )
+    made = earlier_packet(tmp_path, str(path), ask_in=dict.fromkeys(("german", "japanese"), "en"))
+    with pytest.raises(CultureCareError, match="form 'mine' has no scale from 1 to 5 about replies, which a plan is made for"):
+        spread_of_packet(made.packet.folder)

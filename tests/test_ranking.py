@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from culturecare import CultureCareError
 from culturecare_harness.judges import JudgeFile
 from culturecare_harness.pairs import PairVerdict, Preference
-from culturecare_harness.ranking import PairSummary, Ranking, rank, summarise_pairs
+from culturecare_harness.ranking import Match, PairSummary, Ranking, rank, rank_matches, summarise_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -230,3 +230,16 @@ def test_a_ranking_is_the_same_each_time() -> None:
     first: Ranking = rank(verdicts)
     assert rank(verdicts) == first
     assert rank(list(reversed(verdicts))).strengths[0].strength == pytest.approx(first.strengths[0].strength)
+
+
+def test_preferences_of_several_people_are_ranked_by_the_share_who_preferred() -> None:
+    by_share = [Match("german", str(post), "a", "b", 0.75) for post in range(20)]
+    by_votes = [Match("german", str(post), "a", "b", float(vote < 3)) for post in range(20) for vote in range(4)]
+    found = rank_matches(by_share).strengths[0]
+    assert found.contestant == "a"
+    assert found.strength == pytest.approx(rank_matches(by_votes, prior=4.0).strengths[0].strength)
+
+
+def test_without_a_match_nothing_is_ranked() -> None:
+    with pytest.raises(CultureCareError, match="nothing to rank"):
+        rank_matches([])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from culturecare_harness.asking import read_grade
 from culturecare_harness.bundle import LONGEST_REASON, WITHHELD, leaks, printable
 from culturecare_harness.judge import EMPTY_REPLY
+from culturecare_harness.judges import NO_MEASURE
 from culturecare_harness.jury import JuryResult, JuryVerdict, model_families
 from culturecare_harness.protocols import Posts, protocols, settings_fit
 from culturecare_harness.records import Verdict
@@ -553,7 +554,7 @@ def notes(bundle: Bundle, protocol: Protocol) -> tuple[str, ...]:
     made = bundle.submission
     sentences = []
     if not protocol.measure:
-        sentences.append(f"Protocol {protocol.name!r} exercises the plumbing alone: its grades are no measure of a reply's quality.")
+        sentences.append(f"Protocol {protocol.name!r} {NO_MEASURE}: its grades are no measure of a reply's quality.")
     if protocol.posts.excerpt:
         sentences.append("Posts were known by their annotated phrases alone (excerpts).")
     if protocol.posts.split != "test":

@@ -22,6 +22,7 @@ from culturecare_harness.attacks import material, select_attacks
 from culturecare_harness.backends import open_backend
 from culturecare_harness.dataset import interleave
 from culturecare_harness.judge import JudgeItem, judge_replies
+from culturecare_harness.judges import NO_MEASURE
 from culturecare_harness.records import Hash, Judge, digest
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.scoring import metric_names, reply_metrics
@@ -415,9 +416,7 @@ def _report(
 def _notes(judge: JudgeFile, plan: _Plan, plain: Effect) -> list[str]:
     notes = []
     if not judge.measure:
-        notes.append(
-            f"The judge {judge.name!r} exercises the plumbing alone: its grades are no measure, and neither is this check of them."
-        )
+        notes.append(f"The judge {judge.name!r} {NO_MEASURE}: its grades are no measure, and neither is this check of them.")
     if plain.mean is not None and plain.mean + RAISED > 5:
         notes.append(f"The plain bad reply scores {plain.mean:.2f} already, so that no attack has room to raise it by {RAISED:g}.")
     if len(plan.posts) == 1:
@@ -507,7 +506,7 @@ def print_check(report: CheckReport, console: Console) -> None:
     title = f"\nCheck of judge {judge.name} ({judge.model}, {judge.mode}, rubric {judge.rubric} {judge.prompt_hash})"
     console.print(title, highlight=False, markup=False, style="bold")
     if not report.measure:
-        console.print("NOT A MEASURE: this judge exercises the plumbing alone (measure: false).", highlight=False, style="bold red")
+        console.print(f"NOT A MEASURE: this judge {NO_MEASURE} (measure: false).", highlight=False, style="bold red")
     console.print(_family_table(report))
     for line in itertools.chain(_attack_lines(report), _contest_lines(report), _repetition_lines(report), _other_lines(report)):
         # What a judge answered may look like markup.

@@ -23,6 +23,7 @@ from culturecare import CultureCareError, Record, Split, cultures, parse_record,
 from culturecare_harness.asking import Reading, ask
 from culturecare_harness.backends import check_backend, open_backend
 from culturecare_harness.judge import EMPTY_REPLY
+from culturecare_harness.judges import NO_MEASURE
 from culturecare_harness.jury import model_families
 from culturecare_harness.progress import Progress, counter
 from culturecare_harness.ranking import PairSummary, Ranking, rank, summarise_pairs
@@ -558,7 +559,7 @@ def build_pairs_result(pairing: Pairing, verdicts: Sequence[PairVerdict], judge:
 def _notes(pairs: Sequence[Pair], judge: JudgeFile) -> list[str]:
     notes = []
     if not judge.measure:
-        notes.append(f"The judge {judge.name!r} exercises the plumbing alone: its preferences are no measure of a reply's quality.")
+        notes.append(f"The judge {judge.name!r} {NO_MEASURE}: its preferences are no measure of a reply's quality.")
     models = dict.fromkeys(side.model for pair in pairs for side in (pair.first, pair.second) if side.model is not None)
     if kin := [model for model in models if model_families(model) & model_families(judge.model)]:
         notes.append(f"The judge {judge.name!r} is of the family of {', '.join(kin)}: judges favour what is written as they write.")

@@ -20,7 +20,7 @@ from culturecare_harness.significance import detectable, power_of_t
 from culturecare_harness.stats import LEVEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -340,7 +340,7 @@ def _notes(design: Design, seen: float, needed: int | None) -> list[str]:
     notes = []
     if "assumed" in design.spread.source:
         notes.append(
-            "What grades vary by is assumed, wholly or in part: give an earlier study's, by --sd-post and its kin, for a better plan."
+            "What grades vary by is assumed, wholly or in part: take it from an earlier study, by --from or by --sd-post and its kin."
         )
     if seen < 0.9 * design.difference:
         notes.append(
@@ -363,30 +363,25 @@ def spread_of(grades: Sequence[PersonGrade], conditions: dict[str, str] | None =
 
     Of two raters who graded the same two replies to one post, the difference of the differences has the variance 4 residual²; the product
     of the differences has the mean 2 reply²; of two raters of one reply, half the squared difference has the mean rater² + residual²; and
-    of grades by different raters of different replies to one post, the product about the culture's mean has the mean post². What comes out
-    below 0, as it may by chance, is 0.
+    of grades by different raters of different replies to one post, the product about the culture's mean has the mean post². Taking out the
+    mean of n posts or replies takes 1 / n of their variance with it, which is put back. What comes out below 0, as it may by chance, is 0.
 
     Args:
         grades: All grades by people.
         conditions: Condition of each reply, whose means are taken out first; by default all replies are of one.
 
     Raises:
-        CultureCareError: No two raters graded the same two replies to a post, or a person graded a reply twice.
+        CultureCareError: No two raters graded the same two replies to a post, each condition has one post in its culture, or a person
+            graded a reply twice.
     """
-    sums: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for grade in grades:
-        sums[grade.culture, (conditions or {}).get(grade.reply, "")].append(grade.value)
-    means = {key: math.fsum(values) / len(values) for key, values in sums.items()}
-    items: dict[tuple[str, str], dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    for grade in grades:
-        by_rater = items[grade.culture, grade.item][grade.rater]
-        if grade.reply in by_rater:
-            raise CultureCareError(f"rater {grade.rater!r} graded reply {grade.reply!r} twice; keep one of the grades")
-        by_rater[grade.reply] = grade.value - means[grade.culture, (conditions or {}).get(grade.reply, "")]
-    moments = [_moments(by_rater) for by_rater in items.values()]
+    of_reply = conditions or {}
+    items, sizes = _centred(grades, of_reply)
+    moments = [_moments(by_rater, of_reply, sizes[culture]) for (culture, _), by_rater in items.items()]
     total = [math.fsum(moment[place] for moment in moments) for place in range(8)]
     if not total[1]:
         raise CultureCareError("spread of an earlier study: no two raters graded the same two replies to a post, so it can't be told")
+    if not total[3]:
+        raise CultureCareError("spread of an earlier study: no condition has two posts of one culture, so it can't be told")
     residual = total[0] / total[1] / 4
     reply = max(0.0, total[2] / total[3] / 2)
     rater = max(0.0, total[4] / total[5] / 2 - residual)
@@ -400,13 +395,57 @@ def spread_of(grades: Sequence[PersonGrade], conditions: dict[str, str] | None =
     )
 
 
-def _moments(by_rater: dict[str, dict[str, float]]) -> tuple[float, ...]:
-    """Of one post: sum and number of each of the four products that `spread_of` names."""
+def _centred(
+    grades: Sequence[PersonGrade], conditions: Mapping[str, str]
+) -> tuple[dict[tuple[str, str], dict[str, dict[str, float]]], dict[str, dict[str, tuple[int, int]]]]:
+    """Grades less the mean of their condition in their culture, by culture and post, rater and reply; and what these means are made of.
+
+    Returns:
+        The grades; and of each culture's conditions the number of posts and of replies.
+    """
+    sums: dict[tuple[str, str], list[float]] = defaultdict(list)
+    posts: dict[tuple[str, str], set[str]] = defaultdict(set)
+    replies: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for grade in grades:
+        key = (grade.culture, conditions.get(grade.reply, ""))
+        sums[key].append(grade.value)
+        posts[key].add(grade.item)
+        replies[key].add(grade.reply)
+    means = {key: math.fsum(values) / len(values) for key, values in sums.items()}
+    centred: dict[tuple[str, str], dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for grade in grades:
+        of_rater = centred[grade.culture, grade.item][grade.rater]
+        if grade.reply in of_rater:
+            raise CultureCareError(f"rater {grade.rater!r} graded reply {grade.reply!r} twice; keep one of the grades")
+        of_rater[grade.reply] = grade.value - means[grade.culture, conditions.get(grade.reply, "")]
+    sizes: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+    for culture, condition in sums:
+        sizes[culture][condition] = (len(posts[culture, condition]), len(replies[culture, condition]))
+    return centred, sizes
+
+
+def _moments(
+    by_rater: dict[str, dict[str, float]], conditions: Mapping[str, str], sizes: Mapping[str, tuple[int, int]]
+) -> tuple[float, ...]:
+    """Of one post: sum and number of each of the four products that `spread_of` names.
+
+    Args:
+        by_rater: Grades less their condition's mean, by rater and reply.
+        conditions: Condition of each reply, where there are several.
+        sizes: Of how many posts and of how many replies each condition's mean was made.
+    """
     import numpy as np
 
     replies = sorted({reply for given in by_rater.values() for reply in given})
     table = np.array([[given.get(reply, np.nan) for reply in replies] for given in by_rater.values()])
     first, second = np.triu_indices(len(replies), 1)
+    condition = np.array([conditions.get(reply, "") for reply in replies])
+    counts = np.array([sizes[of] for of in condition], dtype=float)
+    # With one post a mean leaves nothing of it: such products are left out.
+    back = np.divide(counts, counts - 1, out=np.full(counts.shape, np.nan), where=counts > 1)
+    of_posts, of_replies = np.sqrt(back[first] * back[second]).T
+    # What two replies of one condition have in common, the mean among it, falls out of their difference.
+    of_replies = np.where(condition[first] == condition[second], 1.0, of_replies)
     sums = [0.0] * 8
 
     def add(place: int, values: NDArray[np.float64]) -> None:
@@ -414,13 +453,13 @@ def _moments(by_rater: dict[str, dict[str, float]]) -> tuple[float, ...]:
         sums[place] += float(present.sum())
         sums[place + 1] += len(present)
 
-    for number, one in enumerate(table):
-        for other in table[number + 1 :]:
+    for place, one in enumerate(table):
+        for other in table[place + 1 :]:
             of_one, of_other = one[first] - one[second], other[first] - other[second]
             add(0, (of_one - of_other) ** 2)
-            add(2, of_one * of_other)
+            add(2, of_one * of_other * of_replies)
             add(4, (one - other) ** 2)
-            add(6, np.concatenate([one[first] * other[second], one[second] * other[first]]))
+            add(6, np.concatenate([one[first] * other[second] * of_posts, one[second] * other[first] * of_posts]))
     return tuple(sums)
 
 

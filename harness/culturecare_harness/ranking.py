@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from culturecare_harness.pairs import PairVerdict
 
-__all__ = ["PRIOR", "PairSummary", "Ranking", "Rate", "Strength", "rank", "summarise_pairs"]
+__all__ = ["PRIOR", "Match", "PairSummary", "Ranking", "Rate", "Strength", "rank", "rank_matches", "summarise_pairs"]
 
 PRIOR = 1.0
 """Ties that a ranking adds between any two contestants that were compared."""
@@ -173,44 +173,68 @@ def _rate(groups: Sequence[Sequence[PairVerdict]], value: Callable[[PairVerdict]
     return Rate(mean=mean, low=min(mean, max(0.0, centre - half)), high=max(mean, min(1.0, centre + half)))
 
 
-def rank(verdicts: Sequence[PairVerdict], prior: float = PRIOR) -> Ranking:
-    """Ranks contestants by their Bradley-Terry strengths (Bradley and Terry, 1952), each order of a pair counting half.
+class Match(NamedTuple):
+    """How one comparison of two contestants came out, whoever made it.
 
-    Cultures weigh the same, as in all scores of the project. The interval comes from resampling instances within their cultures.
+    Attributes:
+        culture: Culture of the post.
+        instance_id: The post, whose comparisons are drawn together in a resample.
+        value: In [0, 1]: 1 where the first won, 0 where the second did.
+    """
+
+    culture: str
+    instance_id: str
+    first: str
+    second: str
+    value: float
+
+
+def rank(verdicts: Sequence[PairVerdict], prior: float = PRIOR) -> Ranking:
+    """Ranks contestants by what one judge prefers (`rank_matches`), each order of a pair counting half.
 
     Args:
         verdicts: Of one judge; those without a value are passed over.
         prior: Ties that are added between any two contestants that were compared, above 0.
 
     Raises:
-        CultureCareError: The verdicts are of several judges, none has a value, contestants were not compared, even through others, or
-            the strengths don't converge.
+        CultureCareError: The verdicts are of several judges, or as `rank_matches` says.
+    """
+    _check_one_judge(verdicts)
+    matches = [
+        Match(verdict.culture, verdict.instance_id, verdict.first, verdict.second, verdict.value)
+        for verdict in verdicts
+        if verdict.value is not None
+    ]
+    return rank_matches(matches, prior)
+
+
+def rank_matches(matches: Sequence[Match], prior: float = PRIOR) -> Ranking:
+    """Ranks contestants by their Bradley-Terry strengths (Bradley and Terry, 1952).
+
+    Cultures weigh the same, as in all scores of the project. The interval comes from resampling instances within their cultures.
+
+    Args:
+        matches: By one judge, or by the same people.
+        prior: Ties that are added between any two contestants that were compared, above 0.
+
+    Raises:
+        CultureCareError: There is no match, contestants were not compared, even through others, or the strengths don't converge.
     """
     import numpy as np
-    from scipy.sparse.csgraph import connected_components
 
-    _check_one_judge(verdicts)
-    valued = [verdict for verdict in verdicts if verdict.value is not None]
-    if not valued:
+    if not matches:
         raise CultureCareError("there is nothing to rank: no pair has a value")
     if not prior > 0:
         raise CultureCareError(f"prior is {prior:g}, but must be above 0: strengths are finite only where nobody won always")
-    names = sorted({name for verdict in valued for name in (verdict.first, verdict.second)})
+    names = sorted({name for one in matches for name in (one.first, one.second)})
     place = {name: number for number, name in enumerate(names)}
-    first = np.array([place[verdict.first] for verdict in valued])
-    second = np.array([place[verdict.second] for verdict in valued])
-    value = np.array([verdict.value for verdict in valued], dtype=float)
+    first = np.array([place[one.first] for one in matches])
+    second = np.array([place[one.second] for one in matches])
+    value = np.array([one.value for one in matches], dtype=float)
     compared = np.zeros((len(names), len(names)))
     compared[first, second] = compared[second, first] = 1
-    parts, part = connected_components(compared, directed=False)
-    if parts > 1:
-        apart = names[int(np.flatnonzero(part != part[0])[0])]
-        raise CultureCareError(f"{names[0]!r} and {apart!r} cannot be ranked: they were not compared, even through others")
-    by_culture: dict[str, set[str]] = defaultdict(set)
-    for verdict in valued:
-        by_culture[verdict.culture].add(verdict.instance_id)
-    instances = sum(map(len, by_culture.values()))
-    weight = np.array([instances / len(by_culture) / len(by_culture[verdict.culture]) for verdict in valued])
+    _check_connected(names, compared)
+    weight, instances = _weights(matches)
 
     def strengths(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
         wins = compared * prior / 2
@@ -218,21 +242,44 @@ def rank(verdicts: Sequence[PairVerdict], prior: float = PRIOR) -> Ranking:
         np.add.at(wins, (second, first), weight * drawn * (1 - value))
         return _bradley_terry(wins)
 
-    best = strengths(np.ones(len(valued)))
-    interval = bootstrap_interval(strengths, [verdict.instance_id for verdict in valued], strata=[verdict.culture for verdict in valued])
-    order = sorted(range(len(names)), key=lambda number: -best[number])
-    return Ranking(
-        strengths=tuple(
-            Strength(
-                contestant=names[number],
-                strength=float(best[number]),
-                low=None if interval is None else float(interval[0][number]),
-                high=None if interval is None else float(interval[1][number]),
-            )
-            for number in order
-        ),
-        prior=prior,
-        instances=instances,
+    best = strengths(np.ones(len(matches)))
+    interval = bootstrap_interval(strengths, [one.instance_id for one in matches], strata=[one.culture for one in matches])
+    return Ranking(strengths=_ordered(names, best, interval), prior=prior, instances=instances)
+
+
+def _check_connected(names: Sequence[str], compared: NDArray[np.float64]) -> None:
+    import numpy as np
+    from scipy.sparse.csgraph import connected_components
+
+    parts, part = connected_components(compared, directed=False)
+    if parts > 1:
+        apart = names[int(np.flatnonzero(part != part[0])[0])]
+        raise CultureCareError(f"{names[0]!r} and {apart!r} cannot be ranked: they were not compared, even through others")
+
+
+def _weights(matches: Sequence[Match]) -> tuple[NDArray[np.float64], int]:
+    """Weight of each match, by which cultures weigh the same, and the number of instances in all."""
+    import numpy as np
+
+    by_culture: dict[str, set[str]] = defaultdict(set)
+    for one in matches:
+        by_culture[one.culture].add(one.instance_id)
+    instances = sum(map(len, by_culture.values()))
+    return np.array([instances / len(by_culture) / len(by_culture[one.culture]) for one in matches]), instances
+
+
+def _ordered(
+    names: Sequence[str], best: NDArray[np.float64], interval: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+) -> tuple[Strength, ...]:
+    """The strengths, the strongest first."""
+    return tuple(
+        Strength(
+            contestant=names[number],
+            strength=float(best[number]),
+            low=None if interval is None else float(interval[0][number]),
+            high=None if interval is None else float(interval[1][number]),
+        )
+        for number in sorted(range(len(names)), key=lambda number: -best[number])
     )
 
 

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from culturecare import CultureCareError, cultures, detect_language
+from culturecare_harness.judges import NO_MEASURE
 from culturecare_harness.protocols import followed
 from culturecare_harness.records import Dataset, Model, Result, Score
 from culturecare_harness.rubrics import select_rubric
@@ -226,7 +227,7 @@ def score_rows(strategy: str, metric: str, by_culture: Mapping[str, Sequence[Map
 def _notes(replies: Sequence[Reply], dataset: Dataset, judge: JudgeFile | None) -> list[str]:
     notes = []
     if judge is not None and not judge.measure:
-        notes.append(f"The judge {judge.name!r} exercises the plumbing alone: its grades are no measure of a reply's quality.")
+        notes.append(f"The judge {judge.name!r} {NO_MEASURE}: its grades are no measure of a reply's quality.")
     if dataset.excerpt:
         notes.append("Posts were known by their annotated phrases alone (excerpts); these scores share no table with scores on full posts.")
     if dataset.split != "test":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, model_validator
 
 from culturecare import CultureCareError, Record
+from culturecare_harness.counting import counted
 from culturecare_harness.ranking import Rate
 from culturecare_harness.stats import LEVEL, mean_of_means, mean_of_means_error, mean_of_means_interval
 
@@ -34,6 +35,7 @@ __all__ = [
     "hedges_correction",
     "holm",
     "minimum_detectable_difference",
+    "paired_differences",
     "permutation_p",
     "power_of_t",
     "win_rate",
@@ -119,49 +121,24 @@ def compare_paired(
     Raises:
         CultureCareError: An instance has no culture, or a value is not a finite number.
     """
-    differences = _differences(a, b, cultures)
-    samples = list(differences.values())
-    n = sum(map(len, samples))
-    reason = None
-    if n < FEWEST_PAIRS:
-        reason = f"both have a value on {n} instances, but a test needs {FEWEST_PAIRS}"
-    elif few := [culture for culture, sample in differences.items() if len(sample) < 2]:
-        reason = f"culture {few[0]!r} has one instance on which both have a value, but needs two"
-    difference, interval = mean_of_means(samples), mean_of_means_interval(samples)
-    if reason is not None or difference is None or interval is None:
-        return Comparison(
-            a=names[0],
-            b=names[1],
-            metric=metric,
-            n=n,
-            difference=None,
-            low=None,
-            high=None,
-            p=None,
-            p_adjusted=None,
-            effect=None,
-            superiority=None,
-            reason=reason,
-        )
-    superiority = mean_of_means([[wins(value, 0.0) for value in sample] for sample in samples])
-    return Comparison(
-        a=names[0],
-        b=names[1],
-        metric=metric,
-        n=n,
-        difference=difference,
-        low=interval[0],
-        high=interval[1],
-        p=permutation_p(samples),
-        p_adjusted=None,
-        effect=_effect(samples, difference),
-        superiority=superiority,
-        reason=None,
-    )
+    differences = paired_differences(a, b, cultures)
+    reason = _why_untested(differences)
+    if reason is not None:
+        return _untested(names, metric, sum(map(len, differences.values())), reason)
+    return _tested(names, metric, list(differences.values()))
 
 
-def _differences(a: Mapping[str, float | None], b: Mapping[str, float | None], cultures: Mapping[str, str]) -> dict[str, list[float]]:
-    """Of each culture the differences on the instances that have both values, in the instances' order."""
+def paired_differences(a: Mapping[str, float | None], b: Mapping[str, float | None], cultures: Mapping[str, str]) -> dict[str, list[float]]:
+    """Of each culture a's values less b's on the instances that have both, in the order of `a`.
+
+    Args:
+        a: Value of each instance under the first condition, null where there is none.
+        b: The same under the second.
+        cultures: Culture of each instance.
+
+    Raises:
+        CultureCareError: An instance has no culture, or a value is not a finite number.
+    """
     found: dict[str, list[float]] = defaultdict(list)
     for instance, first in a.items():
         second = b.get(instance)
@@ -172,7 +149,53 @@ def _differences(a: Mapping[str, float | None], b: Mapping[str, float | None], c
         if instance not in cultures:
             raise CultureCareError(f"instance {instance!r} has values but no culture")
         found[cultures[instance]].append(first - second)
-    return found
+    return dict(found)
+
+
+def _why_untested(differences: Mapping[str, Sequence[float]]) -> str | None:
+    n = sum(map(len, differences.values()))
+    if n < FEWEST_PAIRS:
+        return f"both have a value on {counted(n, 'instance')}, but a test needs {FEWEST_PAIRS}"
+    few = next((culture for culture, sample in differences.items() if len(sample) < 2), None)
+    return None if few is None else f"culture {few!r} has one instance on which both have a value, but needs two"
+
+
+def _untested(names: tuple[str, str], metric: str, n: int, reason: str) -> Comparison:
+    return Comparison(
+        a=names[0],
+        b=names[1],
+        metric=metric,
+        n=n,
+        difference=None,
+        low=None,
+        high=None,
+        p=None,
+        p_adjusted=None,
+        effect=None,
+        superiority=None,
+        reason=reason,
+    )
+
+
+def _tested(names: tuple[str, str], metric: str, samples: Sequence[Sequence[float]]) -> Comparison:
+    """The comparison of two or more differences a culture."""
+    mean, interval = mean_of_means(samples), mean_of_means_interval(samples)
+    if mean is None or interval is None:
+        raise CultureCareError(f"{' and '.join(names)}, {metric}: fewer than two differences in a culture can't be tested")
+    return Comparison(
+        a=names[0],
+        b=names[1],
+        metric=metric,
+        n=sum(map(len, samples)),
+        difference=mean,
+        low=interval[0],
+        high=interval[1],
+        p=permutation_p(samples),
+        p_adjusted=None,
+        effect=_effect(samples, mean),
+        superiority=mean_of_means([[wins(value, 0.0) for value in sample] for sample in samples]),
+        reason=None,
+    )
 
 
 def permutation_p(samples: Sequence[Sequence[float]]) -> float:
@@ -276,7 +299,7 @@ def compare_many(
         if baseline is not None and baseline not in conditions:
             raise CultureCareError(f"{metric}: no condition {baseline!r} to compare with; there are {', '.join(conditions) or 'none'}")
         if len(conditions) < 2:
-            raise CultureCareError(f"{metric}: {len(conditions)} condition, but a comparison needs two")
+            raise CultureCareError(f"{metric}: {counted(len(conditions), 'condition')}, but a comparison needs two")
         pairs: Iterable[tuple[str, str]] = (
             ((second, first) for first, second in itertools.combinations(conditions, 2))
             if baseline is None
@@ -310,7 +333,7 @@ def win_rate(a: Mapping[str, float | None], b: Mapping[str, float | None], cultu
     Raises:
         CultureCareError: An instance has no culture, or a value is not a finite number.
     """
-    samples = [[wins(value, 0.0) for value in sample] for sample in _differences(a, b, cultures).values()]
+    samples = [[wins(value, 0.0) for value in sample] for sample in paired_differences(a, b, cultures).values()]
     mean, interval = mean_of_means(samples), bounded_mean_interval(samples)
     if mean is None or interval is None:
         return Rate(mean=None, low=None, high=None)
@@ -435,7 +458,7 @@ def detectable(error: float, freedom: float, *, power: float = 0.8, family: int 
     if not 0 < level < power < 1:
         raise CultureCareError(f"power is {power:g} and level {level:g}, but must be 0 < level < power < 1")
     if family < 1:
-        raise CultureCareError(f"a family of {family} comparisons: there must be at least one")
+        raise CultureCareError(f"a family of {counted(family, 'comparison')}: there must be at least one")
     if error == 0:
         return 0.0
     upper = error

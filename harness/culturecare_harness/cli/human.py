@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from culturecare_harness.cli._app import human_app
 from culturecare_harness.cli._options import Release, console, progress_bar, settings
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from culturecare_harness.human.packets import MadePacket
+
 
 @human_app.command(
     "plan",
     epilog="Examples:\n\n  culturecare human plan --posts 30 --difference 0.3\n\n"
-    "  culturecare human plan --posts 40 --replies 6 --raters 3 --cultures 4 --difference 0.25 --family 20 --out plan.json",
+    "  culturecare human plan --posts 40 --replies 6 --raters 3 --cultures 4 --difference 0.25 --family 20 --out plan.json\n\n"
+    "  culturecare human plan --posts 30 --difference 0.3 --from packets/pilot",
 )
 def human_plan(
     posts: Annotated[int, typer.Option("--posts", help="Posts a culture.")],
@@ -29,6 +36,15 @@ def human_plan(
     ] = None,
     level: Annotated[float, typer.Option("--level", help="Chance of a false alarm in the whole family.")] = 0.05,
     power: Annotated[float, typer.Option("--power", help="Wanted chance of finding the difference.")] = 0.8,
+    earlier: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="PACKET",
+            help="Folder of a rated packet, its key beside it: take the standard deviations from its ratings.",
+            show_default=False,
+        ),
+    ] = None,
     sd_post: Annotated[float | None, typer.Option("--sd-post", help="Standard deviation of posts.", show_default="assumed")] = None,
     sd_reply: Annotated[float | None, typer.Option("--sd-reply", help="Of replies within a post.", show_default="assumed")] = None,
     sd_rater: Annotated[float | None, typer.Option("--sd-rater", help="Of raters.", show_default="assumed")] = None,
@@ -41,15 +57,9 @@ def human_plan(
 ) -> None:
     """Power of a study with people, its size, and how well agreement will be known."""
     from culturecare import parse_record
-    from culturecare_harness.power import ASSUMED, Design, plan_study, render_plan
+    from culturecare_harness.power import Design, plan_study, render_plan
     from culturecare_harness.records import write_json
 
-    given = {"post": sd_post, "reply": sd_reply, "rater": sd_rater, "residual": sd_residual}
-    spread = ASSUMED.model_dump() | {name: value for name, value in given.items() if value is not None}
-    if all(value is not None for value in given.values()):
-        spread["source"] = "given on the command line"
-    elif any(value is not None for value in given.values()):
-        spread["source"] = "partly given on the command line, the rest assumed"
     fields = {
         "posts": posts,
         "difference": difference,
@@ -61,12 +71,34 @@ def human_plan(
         "family": family,
         "level": level,
         "power": power,
-        "spread": spread,
+        "spread": _spread(earlier, {"post": sd_post, "reply": sd_reply, "rater": sd_rater, "residual": sd_residual}),
     }
     result = plan_study(parse_record(Design, fields, where="human plan"), simulations=simulations, seed=seed)
     if out is not None:
         write_json(out, result)
     console().print(render_plan(result), markup=False, highlight=False)
+
+
+def _spread(earlier: Path | None, given: Mapping[str, float | None]) -> dict[str, Any]:
+    """The standard deviations of a plan: an earlier study's, or those that are given and for the rest those that are assumed."""
+    from culturecare import CultureCareError
+    from culturecare_harness.power import ASSUMED
+
+    numbers = {name: value for name, value in given.items() if value is not None}
+    if earlier is not None:
+        if numbers:
+            raise CultureCareError(
+                f"--from and --sd-{next(iter(numbers))}: the standard deviations come from the packet or from you; leave one of them out"
+            )
+        from culturecare_harness.human.earlier_study import spread_of_packet
+
+        return spread_of_packet(earlier).model_dump()
+    spread = ASSUMED.model_dump() | numbers
+    if len(numbers) == len(given):
+        spread["source"] = "given on the command line"
+    elif numbers:
+        spread["source"] = "partly given on the command line, the rest assumed"
+    return spread
 
 
 @human_app.command(
@@ -98,11 +130,14 @@ def human_make(
             "--language", metavar="CULTURE=CODE", help="Ask a culture's raters in this language.", show_default="the culture's main one"
         ),
     ] = None,
-    per_item: Annotated[int, typer.Option("--per-item", min=1, help="Replies shown together.")] = 4,
+    per_item: Annotated[
+        int | None,
+        typer.Option("--per-item", min=1, help="Replies shown together.", show_default="4, or as many as a post has where it has fewer"),
+    ] = None,
     raters_per_item: Annotated[int, typer.Option("--raters-per-item", min=1, help="Raters of each item.")] = 3,
     items: Annotated[int | None, typer.Option("--items", min=1, help="Items of each culture.", show_default="one a post")] = None,
     peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Mix in the peer's reply from the dataset.")] = True,  # noqa: FBT002
-    checks: Annotated[int, typer.Option("--checks", min=0, help="Attention checks a rater.")] = 2,
+    checks: Annotated[int, typer.Option("--checks", min=0, help="Attention checks a rater, at most one for every two items.")] = 2,
     repeats: Annotated[int, typer.Option("--repeats", min=0, help="Items that each rater is given twice.")] = 2,
     seed: Annotated[int, typer.Option("--seed", help="Seed of all that is left to chance.")] = 0,
     workbooks: Annotated[bool, typer.Option("--workbooks", help="Also write XLSX workbooks, to OUT-workbooks.")] = False,  # noqa: FBT002
@@ -112,20 +147,11 @@ def human_make(
     release: Release = None,
 ) -> None:
     """Make a blinded packet for people to rate: replies of models and the peer mixed and balanced, their origin in a key file."""
-    from culturecare import CultureCareError
     from culturecare_harness.human.forms import select_form
     from culturecare_harness.human.packets import make_packet, read_raters
     from culturecare_harness.runs import load_replies
 
-    wanted = {"workbooks": workbooks, "label-studio": label_studio}
-    beside = {kind: out.with_name(f"{out.name}-{kind}") for kind, is_wanted in wanted.items() if is_wanted}
-    for folder in beside.values():
-        if folder.exists():
-            raise CultureCareError(f"{folder}: is there already, and may hold answers; choose another folder with --out")
-    if workbooks:  # Said before anything is written.
-        from culturecare_harness.human.xlsx import check_openpyxl
-
-        check_openpyxl()
+    beside = _beside(out, workbooks=workbooks, label_studio=label_studio)
     asked_in = {culture: str(code) for culture, code in settings(languages, "--language").items()}
     with progress_bar() as progress:
         made = make_packet(
@@ -136,7 +162,7 @@ def human_make(
             per_item=per_item,
             raters_per_item=raters_per_item,
             items=items,
-            choose=[name.strip() for name in cultures.split(",")] if cultures else None,
+            choose=None if cultures is None else [name.strip() for name in cultures.split(",")],
             ask_in=asked_in,
             include_peer=peer,
             checks=checks,
@@ -145,16 +171,38 @@ def human_make(
         )
     for note in made.key.header.notes:
         typer.echo(f"Note: {note}")
-    if workbooks:
-        from culturecare_harness.human.xlsx import write_workbooks
-
-        typer.echo(f"Workbooks: {write_workbooks(made.packet, beside['workbooks'])[0].parent}")
-    if label_studio:
-        from culturecare_harness.human.label_studio import write_projects
-
-        typer.echo(f"Label Studio: {write_projects(made.packet, beside['label-studio'])[0].parent}")
+    _write_beside(made, beside)
     typer.echo(f"Packet: {out} ({len(made.packet.assignments)} raters, {sum(made.packet.packet.items.values())} items)")
     typer.echo(f"Key: {made.key_file} and access codes: {made.tokens_file}; show neither to raters.")
+
+
+def _beside(out: Path, *, workbooks: bool, label_studio: bool) -> dict[str, Path]:
+    """Folders of the other programs' files; what stands in their way is said before anything is written."""
+    from culturecare import CultureCareError
+
+    wanted = {"workbooks": workbooks, "label-studio": label_studio}
+    beside = {kind: out.with_name(f"{out.name}-{kind}") for kind, is_wanted in wanted.items() if is_wanted}
+    for folder in beside.values():
+        if folder.exists():
+            raise CultureCareError(f"{folder}: is there already, and may hold answers; choose another folder with --out")
+    if workbooks:
+        from culturecare_harness.human.xlsx import check_openpyxl
+
+        check_openpyxl()
+    return beside
+
+
+def _write_beside(made: MadePacket, beside: Mapping[str, Path]) -> None:
+    if folder := beside.get("workbooks"):
+        from culturecare_harness.human.xlsx import write_workbooks
+
+        write_workbooks(made.packet, folder)
+        typer.echo(f"Workbooks: {folder}")
+    if folder := beside.get("label-studio"):
+        from culturecare_harness.human.label_studio import write_projects
+
+        write_projects(made.packet, folder)
+        typer.echo(f"Label Studio: {folder}")
 
 
 @human_app.command(
@@ -211,6 +259,9 @@ def human_import(
     # Read all before anything is written: a file that does not fit stops the import as a whole.
     read = [(file, import_ratings(opened, file, kind, at=now)) for file in files]
     for file, ratings in read:
+        if not ratings:
+            typer.echo(f"{file}: holds no answer yet, so that nothing is imported from it.")
+            continue
         added = add_ratings(opened, ratings)
         typer.echo(f"{file}: {added.new} new, {added.replaced} replaced, {added.unchanged} unchanged, {added.passed_over} passed over.")
     table = Table("rater", "culture", "items finished", "answers", "without answer", header_style="bold")
@@ -266,10 +317,12 @@ def human_score(
 
     from culturecare_harness.human.analysis import score_packet
     from culturecare_harness.human.rater_quality import FailRule
+    from culturecare_harness.human.summary import print_summary
     from culturecare_harness.human.tables import print_human_result
 
     rule = FailRule(failed_checks=failed_checks, repeat_difference=repeat_difference)
     now = dt.datetime.now(dt.UTC)
     result, written = score_packet(packet, run or (), at=now, out=out, key=key, exclude_failed=exclude_failed, rule=rule)
     print_human_result(result, console())
+    print_summary(result, console())
     typer.echo(f"Result file: {written}")

@@ -29,6 +29,7 @@ from culturecare_harness.human.condition_scores import (
     shares,
     win_rates,
 )
+from culturecare_harness.human.forms import Question
 from culturecare_harness.human.items import open_packet, read_key
 from culturecare_harness.human.judge_choice import (
     RULE,
@@ -41,13 +42,14 @@ from culturecare_harness.human.judge_choice import (
 )
 from culturecare_harness.human.rater_quality import FailRule, RaterQuality, rater_quality
 from culturecare_harness.human.ratings import latest, read_ratings
+from culturecare_harness.judges import NO_MEASURE
 from culturecare_harness.ranking import Ranking
 from culturecare_harness.records import Hash, write_json
 from culturecare_harness.scoring import package_versions
 from culturecare_harness.significance import Comparison
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from culturecare_harness.human.answers import Answers
@@ -106,6 +108,7 @@ class HumanResult(PeopleTables):
         packet: Id of the packet.
         form: Name of the form.
         form_hash: Hash of the form.
+        questions: What the form asks, by which the tables' keys have names; empty in results that were written before it was kept.
         conditions: What was rated.
         cultures: Cultures with a rating that counts, in registry order.
         ratings: Number of ratings, superseded ones not counted, checks and repeats included.
@@ -123,6 +126,7 @@ class HumanResult(PeopleTables):
     packet: Hash
     form: str
     form_hash: Hash
+    questions: tuple[Question, ...] = ()
     split: str
     dataset_revision: Hash
     excerpt: bool
@@ -223,37 +227,30 @@ def score_ratings(
         CultureCareError: Nobody has rated a reply, or everybody who has is left out.
     """
     chosen_rule = rule or FailRule()
-    kept = latest(ratings)
+    kept = latest(ratings).ratings
     quality = rater_quality(packet, key, ratings, chosen_rule)
-    everybody = list(packet.assignments)
     failed = tuple(one.rater for one in quality if one.failed)
-
-    def tables(raters: Collection[str]) -> tuple[Answers, PeopleTables]:
-        answers = join_answers(packet, key, kept.ratings, raters)
-        return answers, people_tables(answers, judged)
-
-    others = [rater for rater in everybody if rater not in failed]
-    if not any(rating.value is not None for rating in kept.ratings):
-        raise CultureCareError(
-            f"{packet.folder}: nobody has rated yet; serve the packet, or import ratings with `culturecare human import`"
-        )
-    rated = {rating.rater for rating in kept.ratings if rating.value is not None}
-    if exclude_failed and not rated - set(failed):
-        raise CultureCareError(f"{packet.folder}: every rater who rated has failed ({', '.join(failed)}), so that nobody is left to score")
-    answers, main = tables(others if exclude_failed else everybody)
-    otherwise = tables(everybody if exclude_failed else others)[1] if failed and rated - set(failed) else None
+    careful = {rating.rater for rating in kept if rating.value is not None} - set(failed)
+    _check_somebody_is_left(packet, kept, () if careful or not exclude_failed else failed)
+    everybody = list(packet.assignments)
+    passed = [rater for rater in everybody if rater not in failed]
+    answers = join_answers(packet, key, kept, passed if exclude_failed else everybody)
+    main, otherwise = people_tables(answers, judged), None
+    if failed and careful:
+        otherwise = people_tables(join_answers(packet, key, kept, everybody if exclude_failed else passed), judged)
     return HumanResult(
         **{name: getattr(main, name) for name in PeopleTables.model_fields},
         created=at.astimezone(dt.UTC).replace(microsecond=0),
         packet=packet.packet.id,
         form=packet.packet.form.name,
         form_hash=packet.packet.form.hash,
+        questions=packet.packet.form.questions,
         split=key.header.split,
         dataset_revision=key.header.dataset_revision,
         excerpt=packet.packet.excerpt,
         conditions=answers.conditions,
         cultures=answers.cultures,
-        ratings=len(kept.ratings),
+        ratings=len(kept),
         rater_quality=tuple(quality),
         rule=chosen_rule,
         excluded=failed if exclude_failed else (),
@@ -262,6 +259,17 @@ def score_ratings(
         notes=tuple(_notes(packet, key, answers, quality, failed, judged, exclude_failed=exclude_failed)),
         versions={**package_versions(), **{package: importlib.metadata.version(package) for package in _PACKAGES}},
     )
+
+
+def _check_somebody_is_left(packet: OpenPacket, ratings: Sequence[Rating], left_out: Sequence[str]) -> None:
+    if not any(rating.value is not None for rating in ratings):
+        raise CultureCareError(
+            f"{packet.folder}: nobody has rated yet; serve the packet, or import ratings with `culturecare human import`"
+        )
+    if left_out:
+        raise CultureCareError(
+            f"{packet.folder}: every rater who rated has failed ({', '.join(left_out)}), so that nobody is left to score"
+        )
 
 
 def people_tables(answers: Answers, judged: Sequence[JudgeScores]) -> PeopleTables:
@@ -321,8 +329,6 @@ def _notes(
     if key.header.split != "test":
         notes.append(f"Split {key.header.split!r} is synthetic: written for this project, by no person in distress.")
     notes += [
-        f"The judge {judge.name} exercises the plumbing alone: its grades are no measure of a reply's quality."
-        for judge in judged
-        if not judge.measure
+        f"The judge {judge.name} {NO_MEASURE}: its grades are no measure of a reply's quality." for judge in judged if not judge.measure
     ]
     return [*notes, *key.header.notes]

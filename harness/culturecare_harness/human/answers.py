@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from culturecare_harness.human.forms import Form, Question
-    from culturecare_harness.human.items import Key, KeyEntry, OpenPacket
+    from culturecare_harness.human.items import Assignment, Key, KeyEntry, OpenPacket
     from culturecare_harness.human.ratings import Rating
     from culturecare_harness.rubrics import Rubric
+
+    Cells = Mapping[tuple[str, str, str | None, str], int | str | tuple[str, ...] | None]
 
 __all__ = [
     "SUMMARIES",
@@ -185,41 +187,14 @@ def join_answers(packet: OpenPacket, key: Key, ratings: Iterable[Rating], raters
             entries[entry.item].append(entry)
     given = {rating.cell: rating.value for rating in ratings}
     form = packet.packet.form
-    questions = [question for question in form.of_replies if question.values]
     replies, rankings = [], []
     for rater, assignment in packet.assignments.items():
-        if rater not in raters:
-            continue
-        for name in assignment.items:
+        for name in assignment.items if rater in raters else ():
             of_item = entries.get(name, [])
-            for entry in of_item:
-                answers = {question.key: _plain(given.get((rater, name, entry.label, question.key))) for question in questions}
-                replies.append(
-                    RatedReply(
-                        rater=rater,
-                        culture=assignment.culture,
-                        instance_id=entry.instance_id,
-                        item=name,
-                        label=entry.label,
-                        condition=entry.condition or PEER,
-                        reply_id=entry.reply_id,
-                        answers=answers,
-                        metrics=_metrics(form, questions, answers),
-                    )
-                )
+            replies += [_rated_reply(assignment, entry, form, given) for entry in of_item]
             ranking = next((question for question, _ in asked(form, packet.items[name]) if question.kind == "ranking"), None)
             if of_item and ranking is not None:
-                order = given.get((rater, name, None, ranking.key))
-                rankings.append(
-                    RankedItem(
-                        rater=rater,
-                        culture=assignment.culture,
-                        instance_id=of_item[0].instance_id,
-                        item=name,
-                        labels=order if isinstance(order, tuple) else None,
-                        conditions={entry.label: entry.condition or PEER for entry in of_item},
-                    )
-                )
+                rankings.append(_ranked_item(assignment, of_item, ranking, given))
     present = {row.culture for row in replies if any(answer is not None for answer in row.answers.values())}
     present |= {item.culture for item in rankings if item.labels is not None}
     return Answers(
@@ -229,6 +204,35 @@ def join_answers(packet: OpenPacket, key: Key, ratings: Iterable[Rating], raters
         raters=tuple(rater for rater in packet.assignments if rater in raters),
         replies=tuple(row for row in replies if row.culture in present),
         rankings=tuple(item for item in rankings if item.culture in present),
+    )
+
+
+def _rated_reply(assignment: Assignment, entry: KeyEntry, form: Form, given: Cells) -> RatedReply:
+    questions = [question for question in form.of_replies if question.values]
+    answers = {question.key: _plain(given.get((assignment.rater, entry.item, entry.label, question.key))) for question in questions}
+    return RatedReply(
+        rater=assignment.rater,
+        culture=assignment.culture,
+        instance_id=entry.instance_id,
+        item=entry.item,
+        label=entry.label,
+        condition=entry.condition or PEER,
+        reply_id=entry.reply_id,
+        answers=answers,
+        metrics=_metrics(form, questions, answers),
+    )
+
+
+def _ranked_item(assignment: Assignment, entries: Sequence[KeyEntry], ranking: Question, given: Cells) -> RankedItem:
+    first = entries[0]
+    order = given.get((assignment.rater, first.item, None, ranking.key))
+    return RankedItem(
+        rater=assignment.rater,
+        culture=assignment.culture,
+        instance_id=first.instance_id,
+        item=first.item,
+        labels=order if isinstance(order, tuple) else None,
+        conditions={entry.label: entry.condition or PEER for entry in entries},
     )
 
 

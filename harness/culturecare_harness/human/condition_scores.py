@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from pydantic import Field
 
@@ -19,16 +19,15 @@ from culturecare import CultureCareError, Record
 from culturecare_harness.agreement import Coefficient, agreement_coefficients
 from culturecare_harness.human.answers import SUMMARIES, answer_metric, bounds_of, rubric_of, upper_answers, upper_metric
 from culturecare_harness.pairs import PEER
-from culturecare_harness.ranking import Ranking, Rate, rank
+from culturecare_harness.ranking import Match, Ranking, Rate, rank_matches
 from culturecare_harness.significance import Comparison, bounded_mean_interval, compare_many, compare_paired, win_rate, with_holm
 from culturecare_harness.stats import mean_of_means, mean_of_means_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from culturecare_harness.human.answers import Answers, RankedItem
     from culturecare_harness.human.forms import Question
-    from culturecare_harness.pairs import PairVerdict
 
 __all__ = [
     "ALL",
@@ -44,6 +43,7 @@ __all__ = [
     "compare_conditions",
     "compare_models_with_peers",
     "condition_scores",
+    "metric_names",
     "rank_conditions",
     "rank_scores",
     "shares",
@@ -54,6 +54,8 @@ __all__ = [
 ALL = "all"
 MODELS, PEERS = "models", "peers"
 RANKING = "ranking"
+
+_Key = TypeVar("_Key")
 
 
 class ConditionScore(Record):
@@ -292,66 +294,78 @@ def _by_culture(answers: Answers, values: Mapping[str, float]) -> list[tuple[str
     return [*((culture, {culture: sample}) for culture, sample in samples.items()), (ALL, samples)]
 
 
+def _means(values: Mapping[_Key, Sequence[float]]) -> dict[_Key, float]:
+    return {key: math.fsum(of_key) / len(of_key) for key, of_key in values.items()}
+
+
+def _coverage(given: Sequence[object], asked: Sequence[object]) -> float:
+    return len(given) / len(asked) if asked else 0.0
+
+
 def condition_scores(answers: Answers) -> list[ConditionScore]:
     """People's mean grades of each condition, in each culture and over all."""
-    scores = []
-    for condition in answers.conditions:
-        rows = [row for row in answers.replies if row.condition == condition]
-        for metric in answers.graded:
-            for culture, samples in _by_culture(answers, answers.values(metric, {condition})):
-                asked = [row for row in rows if culture in {row.culture, ALL}]
-                valued = [row for row in asked if row.metrics[metric] is not None]
-                found = _mean(samples, bounds_of(answers.form, metric))
-                scores.append(
-                    ConditionScore(
-                        condition=condition,
-                        culture=culture,
-                        metric=metric,
-                        mean=found.mean,
-                        low=found.low,
-                        high=found.high,
-                        n=found.n,
-                        ratings=len(valued),
-                        raters=len({row.rater for row in valued}),
-                        coverage=len(valued) / len(asked) if asked else 0.0,
-                        reason=found.reason,
-                    )
-                )
-    return scores
+    return [
+        _condition_score(answers, condition, culture, metric, samples)
+        for condition in answers.conditions
+        for metric in answers.graded
+        for culture, samples in _by_culture(answers, answers.values(metric, {condition}))
+    ]
+
+
+def _condition_score(answers: Answers, condition: str, culture: str, metric: str, samples: Mapping[str, Sequence[float]]) -> ConditionScore:
+    asked = [row for row in answers.replies if row.condition == condition and culture in {row.culture, ALL}]
+    valued = [row for row in asked if row.metrics[metric] is not None]
+    return ConditionScore(
+        condition=condition,
+        culture=culture,
+        metric=metric,
+        **_mean(samples, bounds_of(answers.form, metric))._asdict(),
+        ratings=len(valued),
+        raters=len({row.rater for row in valued}),
+        coverage=_coverage(valued, asked),
+    )
 
 
 def shares(answers: Answers, *, by_condition: bool) -> list[AnswerShare]:
     """How often each answer was given, over all cultures to models' and to peers' replies, or by condition in each culture and over all."""
     whose = {condition: {condition} for condition in answers.conditions} if by_condition else _models_and_peers(answers)
-    found = []
-    for question in answers.of_replies:
-        for value in question.values:
-            metric = answer_metric(question.key, value.value)
-            for about, conditions in whose.items():
-                counts: dict[str, int] = defaultdict(int)
-                for row in answers.replies:
-                    if row.condition in conditions and row.metrics[metric] is not None:
-                        counts[row.culture] += 1
-                        counts[ALL] += 1
-                for culture, samples in _by_culture(answers, answers.values(metric, conditions)):
-                    if culture != ALL and not by_condition:
-                        continue
-                    mean = _share(samples)
-                    found.append(
-                        AnswerShare(
-                            question=question.key,
-                            value=value.value,
-                            about=about,
-                            culture=culture,
-                            share=mean.mean,
-                            low=mean.low,
-                            high=mean.high,
-                            items=mean.n,
-                            ratings=counts[culture],
-                            reason=mean.reason,
-                        )
-                    )
-    return found
+    return [
+        _answer_share(answers, question.key, value.value, about, conditions, culture, samples)
+        for question in answers.of_replies
+        for value in question.values
+        for about, conditions in whose.items()
+        for culture, samples in _by_culture(answers, answers.values(answer_metric(question.key, value.value), conditions))
+        if by_condition or culture == ALL
+    ]
+
+
+def _answer_share(
+    answers: Answers,
+    question: str,
+    value: int | str,
+    about: str,
+    conditions: Collection[str],
+    culture: str,
+    samples: Mapping[str, Sequence[float]],
+) -> AnswerShare:
+    given = [
+        row
+        for row in answers.replies
+        if row.condition in conditions and culture in {row.culture, ALL} and row.metrics[answer_metric(question, value)] is not None
+    ]
+    found = _share(samples)
+    return AnswerShare(
+        question=question,
+        value=value,
+        about=about,
+        culture=culture,
+        share=found.mean,
+        low=found.low,
+        high=found.high,
+        items=found.n,
+        ratings=len(given),
+        reason=found.reason,
+    )
 
 
 def _models_and_peers(answers: Answers) -> dict[str, set[str]]:
@@ -360,6 +374,15 @@ def _models_and_peers(answers: Answers) -> dict[str, set[str]]:
 
 
 # --- Comparisons -----------------------------------------------------------------------------------------------------------------
+
+
+def metric_names(questions: Iterable[Question]) -> dict[str, str]:
+    """Names of metrics for people to read: of a rubric's summaries, each question, and each answer to it, as the form words them."""
+    names = {metric: metric.capitalize() for metric in (*SUMMARIES, RANKING)}
+    for question in questions:
+        names[question.key] = question.name
+        names |= {answer_metric(question.key, value.value): value.wording for value in question.values}
+    return names
 
 
 def tested_metrics(answers: Answers) -> tuple[str, ...]:
@@ -427,7 +450,7 @@ def win_rates(answers: Answers) -> list[WinRate]:
             if condition in places and PEER in places:
                 preferred[item.instance_id].append(float(places[condition] < places[PEER]))
         if answers.rankings:
-            means = {instance: math.fsum(values) / len(values) for instance, values in preferred.items()}
+            means = _means(preferred)
             samples = {culture: sample for culture, sample in answers.samples(means).items() if sample}
             found.append(_win_rate(condition, RANKING, _rate(_share(samples)), len(means)))
     return found
@@ -450,52 +473,38 @@ def rank_scores(answers: Answers) -> list[RankScore]:
     """Mean rank of each condition and how often it came first; empty where the form asks for no ranking."""
     if not answers.rankings:
         return []
-    size = max(len(item.conditions) for item in answers.rankings)
     found = []
     for condition in answers.conditions:
         ranks: dict[str, list[float]] = defaultdict(list)
         for item in answers.rankings:
             if condition in (places := _places(item)):
                 ranks[item.instance_id].append(float(places[condition]))
-        mean_ranks = {instance: math.fsum(values) / len(values) for instance, values in ranks.items()}
-        firsts = {instance: sum(value == 1 for value in values) / len(values) for instance, values in ranks.items()}
-        for (culture, samples), (_, first_samples) in zip(_by_culture(answers, mean_ranks), _by_culture(answers, firsts), strict=True):
-            mean, first = _mean(samples, (1.0, float(size))), _share(first_samples)
-            asked = [item for item in _rankings_of(answers, culture) if condition in item.conditions.values()]
-            found.append(
-                RankScore(
-                    condition=condition,
-                    culture=culture,
-                    places=size,
-                    mean_rank=mean.mean,
-                    rank_low=mean.low,
-                    rank_high=mean.high,
-                    first=first.mean,
-                    first_low=first.low,
-                    first_high=first.high,
-                    n=mean.n,
-                    coverage=sum(item.labels is not None for item in asked) / len(asked) if asked else 0.0,
-                    reason=mean.reason,
-                )
-            )
+        firsts = {instance: [float(place == 1) for place in of_instance] for instance, of_instance in ranks.items()}
+        both = zip(_by_culture(answers, _means(ranks)), _by_culture(answers, _means(firsts)), strict=True)
+        found += [_rank_score(answers, condition, culture, mean, first) for (culture, mean), (_, first) in both]
     return found
 
 
-class _People(NamedTuple):
-    """Stands where a comparison names its judge."""
-
-    name: str = "people"
-
-
-class _Preference(NamedTuple):
-    """What people prefer: the fields of a `PairVerdict` that `rank` reads."""
-
-    judge: _People
-    instance_id: str
-    culture: str
-    first: str
-    second: str
-    value: float
+def _rank_score(
+    answers: Answers, condition: str, culture: str, ranks: Mapping[str, Sequence[float]], firsts: Mapping[str, Sequence[float]]
+) -> RankScore:
+    places = max(len(item.conditions) for item in answers.rankings)
+    mean, first = _mean(ranks, (1.0, float(places))), _share(firsts)
+    asked = [item for item in _rankings_of(answers, culture) if condition in item.conditions.values()]
+    return RankScore(
+        condition=condition,
+        culture=culture,
+        places=places,
+        mean_rank=mean.mean,
+        rank_low=mean.low,
+        rank_high=mean.high,
+        first=first.mean,
+        first_low=first.low,
+        first_high=first.high,
+        n=mean.n,
+        coverage=_coverage([item for item in asked if item.labels is not None], asked),
+        reason=mean.reason,
+    )
 
 
 def rank_conditions(answers: Answers) -> tuple[Ranking | None, str | None]:
@@ -511,11 +520,11 @@ def rank_conditions(answers: Answers) -> tuple[Ranking | None, str | None]:
         places = _places(item)
         for first, second in itertools.combinations(sorted(places), 2):
             shares_won[item.instance_id, first, second].append(float(places[first] < places[second]))
-    preferences = [
-        _Preference(_People(), instance, answers.culture_of[instance], first, second, math.fsum(values) / len(values))
-        for (instance, first, second), values in shares_won.items()
+    matches = [
+        Match(answers.culture_of[instance], instance, first, second, share)
+        for (instance, first, second), share in _means(shares_won).items()
     ]
     try:
-        return rank(cast("Sequence[PairVerdict]", preferences)), None
+        return rank_matches(matches), None
     except CultureCareError as error:
         return None, str(error)

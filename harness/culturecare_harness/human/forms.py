@@ -262,7 +262,9 @@ class Interface(Record):
     """The words around the questions. Those in braces, such as `{label}`, are filled in.
 
     Attributes:
-        how_it_works: Paragraphs on what a rater does.
+        how_it_works: Paragraphs on what a rater does, which hold for every packet.
+        about_checks: What a rater is told besides where there are attention checks; see `items.instructions`.
+        about_repeats: What a rater is told besides where posts come up again.
         consent: What a rater agrees to, in paragraphs.
         warning: What the posts may hold, in paragraphs.
         excerpt: Stands over posts that are known by their annotated phrases alone.
@@ -275,6 +277,8 @@ class Interface(Record):
     title: Text
     begin: Text
     how_it_works: Texts
+    about_checks: Text
+    about_repeats: Text
     consent_title: Text
     consent: Texts
     agree: Text

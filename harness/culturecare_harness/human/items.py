@@ -41,6 +41,7 @@ __all__ = [
     "Post",
     "RaterName",
     "asked",
+    "instructions",
     "key_path",
     "open_packet",
     "packet_id",
@@ -333,6 +334,28 @@ def asked(form: Form, item: Item) -> list[tuple[Question, str | None]]:
     of_replies = [(question, label) for label in item.labels for question in form.of_replies]
     of_item = [(question, None) for question in form.of_items if question.kind != "ranking" or len(item.replies) > 1]
     return [*of_replies, *of_item]
+
+
+def instructions(packet: OpenPacket, rater: str, interface: Interface) -> tuple[str, ...]:
+    """Paragraphs on what a rater does; of attention checks and of posts that come up again only where the rater has them.
+
+    A post comes up again where an item is repeated, where it has several items, and where a check stands under it.
+
+    Args:
+        packet: The packet.
+        rater: Who is told.
+        interface: The words in the language of the page or sheet.
+
+    Raises:
+        CultureCareError: The packet has no such rater.
+    """
+    posts = [packet.items[name].post.text for name in packet.assignment(rater).items]
+    told = [*interface.how_it_works]
+    if packet.packet.checks:
+        told.append(interface.about_checks)
+    if len(set(posts)) < len(posts):
+        told.append(interface.about_repeats)
+    return tuple(told)
 
 
 def shown_reply(reply: ItemReply, interface: Interface) -> str:

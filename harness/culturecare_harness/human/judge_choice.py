@@ -12,9 +12,10 @@ from pydantic import Field
 from culturecare import CultureCareError, DataError, Record, parse_record, read_json_lines
 from culturecare_harness.against_people import JudgeQuality, PersonGrade, judge_against_people
 from culturecare_harness.agreement import FEWEST_CLUSTERS
+from culturecare_harness.counting import counted
 from culturecare_harness.human.answers import rubric_of
 from culturecare_harness.human.condition_scores import ALL
-from culturecare_harness.judges import judges
+from culturecare_harness.judges import NO_MEASURE, judges
 from culturecare_harness.jury import JuryResult, JuryVerdict
 from culturecare_harness.records import Judge, Verdict
 from culturecare_harness.scoring import graded_metrics
@@ -356,7 +357,7 @@ def _too_little(quality: JudgeQuality) -> str | None:
     """Why nothing can be told of a judge; null where there is enough."""
     posts, people = quality.pairwise_accuracy.clusters, quality.ceilings["pairwise_accuracy"].people
     if posts < FEWEST_CLUSTERS:
-        return f"people order two replies clearly on {posts} posts, but {FEWEST_CLUSTERS} are needed"
+        return f"people order two replies clearly on {counted(posts, 'post')}, but {FEWEST_CLUSTERS} are needed"
     if people.value is None or (people.low is None and people.value < 1):
         return f"how well the people agree cannot be told: {people.reason}"
     return None
@@ -375,7 +376,7 @@ def _people_at_chance(quality: JudgeQuality) -> str | None:
 def _unfit(judge: JudgedByPeople, quality: JudgeQuality) -> str | None:
     accuracy = quality.pairwise_accuracy
     if not judge.measure:
-        return "it exercises the plumbing alone: its grades are no measure"
+        return f"it {NO_MEASURE}: its grades are no measure"
     if quality.coverage < LEAST_COVERAGE:
         return f"it has a score for {_percent(quality.coverage)} of the replies, but must for {_percent(LEAST_COVERAGE)}"
     if accuracy.low is None or accuracy.low <= 0.5:

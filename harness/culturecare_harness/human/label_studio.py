@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 
 from culturecare import CultureCareError, DataError, parse_record
 from culturecare_harness.human.forms import select_language
 from culturecare_harness.human.items import asked, shown_post, shown_reply
-from culturecare_harness.human.ratings import LEFT_BLANK, LEFT_OUT, rate
+from culturecare_harness.human.ratings import LEFT_BLANK, LEFT_OUT, rate, shortened
 from culturecare_harness.records import whole_file
 
 if TYPE_CHECKING:
@@ -135,6 +135,30 @@ def tasks_of(packet: OpenPacket, rater: str) -> list[dict[str, Any]]:
 # --- Reading ---------------------------------------------------------------------------------------------------------------------
 
 
+def _is_object(given: Any) -> Any:
+    if not isinstance(given, dict):
+        raise ValueError("must be an object")  # noqa: TRY004 - pydantic reports these alone.
+    return given
+
+
+def _is_list(given: Any) -> Any:
+    if not isinstance(given, list):
+        raise ValueError("must be a list")  # noqa: TRY004
+    return given
+
+
+def _user_of(given: Any) -> Any:
+    """The id of who annotated, which some exports give alone and others with name and address."""
+    user = given["id"] if isinstance(given, dict) and "id" in given else given
+    if user is not None and (not isinstance(user, int | str) or isinstance(user, bool)):
+        raise ValueError("must be a user's id, or an object with one")
+    return None if user is None else str(user)
+
+
+# A model's own message for what is none would name the class, which says nothing to whoever exported the file.
+_Object = Annotated[dict[str, Any], BeforeValidator(_is_object)]
+
+
 class _Loose(BaseModel):
     """Part of an export, of which only what is needed is read: each version of Label Studio adds fields of its own."""
 
@@ -144,24 +168,15 @@ class _Loose(BaseModel):
 class _Result(_Loose):
     from_name: str
     type: str
-    value: dict[str, Any]
-
-
-class _User(_Loose):
-    id: int | str
+    value: _Object
 
 
 class _Annotation(_Loose):
-    result: tuple[dict[str, Any], ...]
-    completed_by: int | str | _User | None = None
+    result: Annotated[tuple[_Object, ...], BeforeValidator(_is_list)]
+    completed_by: Annotated[str | None, BeforeValidator(_user_of)] = None
     was_cancelled: bool = False
     created_at: AwareDatetime | None = None
     updated_at: AwareDatetime | None = None
-
-    @property
-    def user(self) -> str | None:
-        by = self.completed_by.id if isinstance(self.completed_by, _User) else self.completed_by
-        return None if by is None else str(by)
 
     @property
     def at(self) -> dt.datetime | None:
@@ -175,8 +190,8 @@ class _Data(_Loose):
 
 
 class _Task(_Loose):
-    data: _Data
-    annotations: tuple[_Annotation, ...] = Field(...)
+    data: Annotated[_Data, BeforeValidator(_is_object)]
+    annotations: Annotated[tuple[Annotated[_Annotation, BeforeValidator(_is_object)], ...], BeforeValidator(_is_list)]
 
 
 def read_export(packet: OpenPacket, path: Path) -> list[Rating]:
@@ -190,36 +205,54 @@ def read_export(packet: OpenPacket, path: Path) -> list[Rating]:
         path: The file.
 
     Raises:
-        CultureCareError: The file is no such export, several users annotated one rater's tasks, or an answer does not fit.
+        CultureCareError: The file is no such export or holds no task, several users annotated one rater's tasks, or an answer does not fit.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{path}: is not valid JSON ({error})") from error
-    if not isinstance(content, list):
-        raise DataError(f"{path}: must be a list of tasks, as Label Studio exports in the format JSON")
     users: dict[str, str] = {}
     ratings: list[Rating] = []
-    for number, fields in enumerate(content, 1):
+    for number, fields in enumerate(_load_tasks(path), 1):
         where = f"{path}: task {number}"
-        if isinstance(fields, dict) and "annotations" not in fields:
-            raise DataError(f"{where}: has no annotations; export in the format JSON (JSON-MIN leaves out who answered and when)")
-        task = parse_record(_Task, fields, where=where)
-        if task.data.packet != packet.packet.id:
-            raise DataError(f"{where}: is of packet {task.data.packet!r}, not of {packet.packet.id!r} in {packet.folder}")
+        task = _task(packet, fields, where)
         rater = task.data.rater
-        if task.data.item not in packet.assignment(rater).items:
-            raise DataError(f"{where}: item {task.data.item!r} was not given to rater {rater!r}")
         for annotation in task.annotations:
-            if annotation.user is not None and users.setdefault(rater, annotation.user) != annotation.user:
+            user = annotation.completed_by
+            if user is not None and users.setdefault(rater, user) != user:
                 raise DataError(
-                    f"{where}: the tasks of rater {rater!r} were annotated by users {users[rater]} and {annotation.user}; "
+                    f"{where}: the tasks of rater {rater!r} were annotated by users {users[rater]} and {user}; "
                     "each rater has a project of their own, in which nobody else annotates"
                 )
             ratings += _ratings_of(packet, task.data, annotation, where)
     return ratings
+
+
+def _load_tasks(path: Path) -> list[Any]:
+    try:
+        # Of bytes, so that a byte order mark before the text does no harm.
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: is not valid JSON ({error})") from error
+    if not isinstance(content, list):
+        raise DataError(f"{path}: must be a list of tasks, as Label Studio exports in the format JSON")
+    if not content:
+        raise DataError(f"{path}: holds no task; export the project again in the format JSON, once its tasks are annotated")
+    return content
+
+
+def _task(packet: OpenPacket, fields: Any, where: str) -> _Task:
+    """A task of the export, which must be one of the packet's."""
+    if not isinstance(fields, dict):
+        raise DataError(f"{where}: must be an object with data and annotations, as Label Studio exports, not {shortened(fields)}")
+    if "annotations" not in fields:
+        raise DataError(f"{where}: has no annotations; export in the format JSON (JSON-MIN leaves out who answered and when)")
+    task = parse_record(_Task, fields, where=where)
+    if task.data.packet != packet.packet.id:
+        raise DataError(f"{where}: is of packet {task.data.packet!r}, not of {packet.packet.id!r} in {packet.folder}")
+    if task.data.rater not in packet.assignments:
+        raise DataError(f"{where}: the packet has no rater {task.data.rater!r}; its raters are {', '.join(packet.assignments)}")
+    if task.data.item not in packet.assignment(task.data.rater).items:
+        raise DataError(f"{where}: item {task.data.item!r} was not given to rater {task.data.rater!r}")
+    return task
 
 
 def _ratings_of(packet: OpenPacket, data: _Data, annotation: _Annotation, where: str) -> list[Rating]:
@@ -234,7 +267,7 @@ def _ratings_of(packet: OpenPacket, data: _Data, annotation: _Annotation, where:
         if value is None and not question.required:
             continue
         reason = LEFT_OUT if annotation.was_cancelled else LEFT_BLANK
-        ratings.append(rate(packet, data.rater, data.item, label, question.key, value, at=annotation.at, reason=reason))
+        ratings.append(rate(packet, data.rater, data.item, label, question.key, value, at=annotation.at, reason=reason, where=where))
     return ratings
 
 
@@ -262,19 +295,19 @@ def _value(result: _Result, question: Question, where: str) -> int | str | list[
     if result.type == "textarea" and question.kind == "text":
         texts = [found] if isinstance(found, str) else found
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise DataError(f"{where}: a text area's value must be a list of texts, not {found!r}")
+            raise DataError(f"{where}: a text area's value must be a list of texts, not {shortened(found)}")
         return "\n".join(texts).strip() or None
     if result.type == "ranker" and question.kind == "ranking":
         # A mapping of the control's name to the list; in older exports the list itself.
         order = next(iter(found.values())) if isinstance(found, dict) and len(found) == 1 else found
         if not isinstance(order, list) or not all(isinstance(label, str) for label in order):
-            raise DataError(f"{where}: a ranker's value must be a list of the replies' labels, not {found!r}")
+            raise DataError(f"{where}: a ranker's value must be a list of the replies' labels, not {shortened(found)}")
         return order
     if result.type == "rating" and question.kind == "scale":
         return _choice(found, question, where)
     if result.type == "choices" and question.kind in {"scale", "choice"}:
         if not isinstance(found, list) or len(found) != 1:
-            raise DataError(f"{where}: must be one choice, not {found!r}")
+            raise DataError(f"{where}: must be one choice, not {shortened(found)}")
         return _choice(found[0], question, where)
     raise DataError(f"{where}: a {question.kind} is not answered by {result.type!r}; was the configuration changed?")
 
@@ -282,5 +315,5 @@ def _value(result: _Result, question: Question, where: str) -> int | str | list[
 def _choice(found: object, question: Question, where: str) -> int | str:
     keys: Mapping[str, int | str] = {str(value.value): value.value for value in question.values}
     if str(found) not in keys:
-        raise DataError(f"{where}: {found!r} is not one of {', '.join(keys)}")
+        raise DataError(f"{where}: {shortened(found)} is not one of {', '.join(keys)}")
     return keys[str(found)]

@@ -46,6 +46,15 @@ __all__ = ["MadePacket", "make_packet", "read_raters"]
 EVERY = "all"
 """In place of a culture where raters are named: every culture that is not named."""
 
+USUAL_PER_ITEM = 4
+"""Replies of an item unless told otherwise, where there are so many conditions."""
+
+MOST_RATERS = 500
+"""Most raters of a culture: each is a person who is given an access code by hand, and the pairs to be balanced grow with the square."""
+
+_CHECKS_ANYWAY = 2
+"""Attention checks that a rater may have with however few items."""
+
 
 class MadePacket(NamedTuple):
     """A packet that was just made, with what stands beside it."""
@@ -91,6 +100,29 @@ class _Material(NamedTuple):
     notes: tuple[str, ...]
 
 
+class _Design(NamedTuple):
+    """What is asked of whom.
+
+    Attributes:
+        wordings: The form in each language that raters are asked in, and in English.
+        asked_in: Language of each culture's raters.
+        raters: Names of each culture's raters.
+        items: Number of items of each culture, checks and repeats not counted.
+        per_item: Replies of an item.
+        checks: Attention checks a rater.
+        repeats: Items that each rater is given a second time.
+    """
+
+    wordings: Mapping[str, Form]
+    asked_in: Mapping[str, str]
+    raters: Mapping[str, list[str]]
+    items: Mapping[str, int]
+    per_item: int
+    raters_per_item: int
+    checks: int
+    repeats: int
+
+
 class _Draft(NamedTuple):
     """An item before it has an id, with the condition of each label."""
 
@@ -134,7 +166,7 @@ def make_packet(
     *,
     raters: Mapping[str, int | Sequence[str]],
     out: Path,
-    per_item: int = 4,
+    per_item: int | None = None,
     raters_per_item: int = 3,
     items: int | None = None,
     choose: Iterable[str] | None = None,
@@ -157,13 +189,14 @@ def make_packet(
         raters: For each culture (or `all` that are not named), how many raters there are or what they are called, as from `read_raters`.
             Names become names of files: pseudonyms are best.
         out: The packet's folder, which must not be there. The key and the access codes are written beside it.
-        per_item: Replies of an item; where there are more conditions, each item has some of them, in a balanced incomplete block design.
+        per_item: Replies of an item, by default `USUAL_PER_ITEM`, or all where there are fewer conditions; where there are more, each item
+            has some of them, in a balanced incomplete block design.
         raters_per_item: How many raters of the post's culture rate each item.
         items: Items of each culture, by default one a post.
         choose: Cultures to take, by default all of the runs.
         ask_in: Language of the form by culture, where it is not the culture's main language.
         include_peer: Whether the peer's reply takes part.
-        checks: Attention checks a rater: an item whose only reply says what to answer on one question.
+        checks: Attention checks a rater, at most one for every two items: an item whose only reply says what to answer on one question.
         repeats: How many items each rater is given a second time, with their replies in another order.
         seed: Seed of all that is left to chance.
 
@@ -171,71 +204,154 @@ def make_packet(
         CultureCareError: What was asked for cannot be made; nothing is written then.
     """
     _refuse_what_is_there(out)
-    at_least = {"per_item": (per_item, 1), "raters_per_item": (raters_per_item, 1), "checks": (checks, 0), "repeats": (repeats, 0)}
-    for name, (number, least) in at_least.items():
-        if number < least:
-            raise CultureCareError(f"{name} is {number}, but must be {least} or more")
+    _refuse_too_few(per_item=per_item, raters_per_item=raters_per_item, checks=checks, repeats=repeats)
     material = _gather(runs, choose, include_peer=include_peer)
-    names = _name_raters(raters, material.posts, raters_per_item)
-    if unknown := sorted(set(ask_in or {}) - set(material.posts)):
-        raise CultureCareError(
-            f"a language is named for culture {unknown[0]!r}, but the packet has posts of {', '.join(material.posts)} alone"
-        )
-    asked_in = {culture: (ask_in or {}).get(culture, main_language(culture)) for culture in material.posts}
-    wordings = {code: form_in(form, code) for code in sorted({form.language, *asked_in.values()})}
-    per_item = min(per_item, len(material.conditions))
-    if per_item > len(LABELS):
-        raise CultureCareError(f"per_item is {per_item}, but an item has at most {len(LABELS)} replies")
-    # What raters can read does not give this seed away: without the runs, nobody can work out again which label is which condition.
-    chance = random.Random(digest([seed, form.hash, [list(source[:5]) for source in material.sources.values()]]))  # noqa: S311 - no secret.
-    made: list[_Made] = []
-    assignments: list[Assignment] = []
-    blocks = _blocks(material, per_item, items, chance)
-    balance = {culture: measure_balance(of_culture, len(material.conditions)) for culture, of_culture in blocks.items()}
-    balance["all"] = measure_balance([block for of_culture in blocks.values() for block in of_culture], len(material.conditions))
-    namer = _Namer(chance)
-    for culture, posts in material.posts.items():
-        drafts = [
-            _Draft(post, tuple(material.conditions[condition] for condition in block))
-            for post, block in _spread(blocks[culture], posts, chance)
-        ]
-        of_culture = [_blind(draft, material, culture, namer) for draft in drafts]
-        language = asked_in[culture]
-        check_items = [_check(material, posts, culture, wordings[language], namer, chance) for _ in range(checks)]
-        loads = _share_out(of_culture, names[culture], raters_per_item, chance)
-        made += [*of_culture, *check_items]
-        for rater, load in loads.items():
-            order, again = _order(load, check_items, repeats, rater, namer, chance)
-            made += again
-            assignments.append(Assignment(rater=rater, culture=culture, language=language, items=tuple(entry.item.id for entry in order)))
-    made.sort(key=lambda entry: entry.item.id)
-    key = _key(made, material, balance)
-    packet = Packet(
-        id="0" * 16,
-        form=form,
-        wordings=wordings,
-        languages=asked_in,
-        excerpt=material.excerpt,
-        seed=seed,
-        per_item=per_item,
+    size = _replies_per_item(material.conditions, per_item)
+    numbers = _item_numbers(material, size, items)
+    asked_in = _languages(material.posts, ask_in or {})
+    design = _Design(
+        wordings={code: form_in(form, code) for code in sorted({form.language, *asked_in.values()})},
+        asked_in=asked_in,
+        raters=_name_raters(raters, numbers, raters_per_item),
+        items=numbers,
+        per_item=size,
         raters_per_item=raters_per_item,
         checks=checks,
         repeats=repeats,
-        items={culture: len(of_culture) for culture, of_culture in blocks.items()},
-        key=key.hash,
     )
-    packet = packet.model_copy(update={"id": packet_id(packet, [entry.item for entry in made], assignments)})
-    opened = OpenPacket(
-        out, packet, {entry.item.id: entry.item for entry in made}, {assignment.rater: assignment for assignment in assignments}
-    )
+    _refuse_too_many_checks(design)
+    # What raters can read does not give this seed away: without the runs, nobody can work out again which label is which condition.
+    chance = random.Random(digest([seed, form.hash, [list(source[:5]) for source in material.sources.values()]]))  # noqa: S311 - no secret.
+    made, assignments, balance = _make_items(design, material, chance)
+    key = _key(made, material, balance)
+    opened = _opened(out, design, form, material, made, assignments, seed=seed, key=key.hash)
     write_packet(opened, key)
     return MadePacket(opened, key, key_path(out), tokens_path(out))
+
+
+def _make_items(design: _Design, material: _Material, chance: random.Random) -> tuple[list[_Made], list[Assignment], dict[str, Balance]]:
+    """The items in the order of their ids, who is given which, and how balanced they are."""
+    made: list[_Made] = []
+    assignments: list[Assignment] = []
+    blocks = _blocks(material, design, chance)
+    balance = {culture: measure_balance(of_culture, len(material.conditions)) for culture, of_culture in blocks.items()}
+    balance["all"] = measure_balance([block for of_culture in blocks.values() for block in of_culture], len(material.conditions))
+    namer = _Namer(chance)
+    for culture, of_culture in blocks.items():
+        items, given = _make_items_of(culture, of_culture, design, material, namer, chance)
+        made += items
+        assignments += given
+    made.sort(key=lambda entry: entry.item.id)
+    return made, assignments, balance
+
+
+def _make_items_of(
+    culture: str, blocks: Sequence[tuple[int, ...]], design: _Design, material: _Material, namer: _Namer, chance: random.Random
+) -> tuple[list[_Made], list[Assignment]]:
+    """One culture's items, checks and repeats included, and who is given which."""
+    posts, language = material.posts[culture], design.asked_in[culture]
+    drafts = [_Draft(post, tuple(material.conditions[condition] for condition in block)) for post, block in _spread(blocks, posts, chance)]
+    items = [_blind(draft, material, culture, namer) for draft in drafts]
+    checks = [_check(material, posts, culture, design.wordings[language], namer, chance) for _ in range(design.checks)]
+    loads = _share_out(items, design.raters[culture], design.raters_per_item, chance)
+    made, assignments = [*items, *checks], []
+    for rater, load in loads.items():
+        order, again = _order(load, checks, design.repeats, rater, namer, chance)
+        made += again
+        assignments.append(Assignment(rater=rater, culture=culture, language=language, items=tuple(entry.item.id for entry in order)))
+    return made, assignments
+
+
+def _opened(
+    out: Path,
+    design: _Design,
+    form: Form,
+    material: _Material,
+    made: Sequence[_Made],
+    assignments: Sequence[Assignment],
+    *,
+    seed: int,
+    key: str,
+) -> OpenPacket:
+    """The packet as it is read back from its folder."""
+    items = {entry.item.id: entry.item for entry in made}
+    packet = Packet(
+        id="0" * 16,
+        form=form,
+        wordings=dict(design.wordings),
+        languages=dict(design.asked_in),
+        excerpt=material.excerpt,
+        seed=seed,
+        per_item=design.per_item,
+        raters_per_item=design.raters_per_item,
+        checks=design.checks,
+        repeats=design.repeats,
+        items=dict(design.items),
+        key=key,
+    )
+    packet = packet.model_copy(update={"id": packet_id(packet, items.values(), assignments)})
+    return OpenPacket(out, packet, items, {assignment.rater: assignment for assignment in assignments})
+
+
+# --- Refusals and defaults -------------------------------------------------------------------------------------------------------
 
 
 def _refuse_what_is_there(out: Path) -> None:
     for path in (out, key_path(out), tokens_path(out)):
         if path.exists():
             raise CultureCareError(f"{path}: is there already, and packets are never overwritten; choose another folder with --out")
+
+
+def _refuse_too_few(*, per_item: int | None, raters_per_item: int, checks: int, repeats: int) -> None:
+    at_least = {"per_item": (per_item, 1), "raters_per_item": (raters_per_item, 1), "checks": (checks, 0), "repeats": (repeats, 0)}
+    for name, (number, least) in at_least.items():
+        if number is not None and number < least:
+            raise CultureCareError(f"{name} is {number}, but must be {least} or more")
+
+
+def _replies_per_item(conditions: Sequence[str], wanted: int | None) -> int:
+    if wanted is None:
+        return min(USUAL_PER_ITEM, len(conditions))
+    most = min(len(conditions), len(LABELS))
+    if wanted > most:
+        why = "one for each letter" if most < len(conditions) else "one by each condition"
+        raise CultureCareError(f"per_item is {wanted}, but an item has at most {most} replies here, {why}; lower --per-item to {most}")
+    return wanted
+
+
+def _item_numbers(material: _Material, per_item: int, wanted: int | None) -> dict[str, int]:
+    number = len(material.conditions)
+    numbers = {culture: len(posts) if wanted is None else wanted for culture, posts in material.posts.items()}
+    for culture, of_culture in numbers.items():
+        posts = len(material.posts[culture])
+        most = posts * -(-number // per_item)
+        if not 1 <= of_culture <= most:
+            raise CultureCareError(
+                f"culture {culture!r} has {posts} posts with {number} replies each, which make 1 to {most} items of {per_item}, "
+                f"not {of_culture}"
+            )
+    return numbers
+
+
+def _languages(present: Iterable[str], ask_in: Mapping[str, str]) -> dict[str, str]:
+    asked_in = {culture: ask_in.get(culture, main_language(culture)) for culture in present}
+    if unknown := sorted(set(ask_in) - set(asked_in)):
+        raise CultureCareError(f"a language is named for culture {unknown[0]!r}, but the packet has posts of {', '.join(asked_in)} alone")
+    return asked_in
+
+
+def _refuse_too_many_checks(design: _Design) -> None:
+    for culture, items in design.items.items():
+        load = items * design.raters_per_item // len(design.raters[culture])
+        most = max(_CHECKS_ANYWAY, load // 2)
+        if design.checks > most:
+            raise CultureCareError(
+                f"checks is {design.checks}, but a rater of culture {culture!r} has {load} items and takes at most {most} checks, "
+                f"one for every two items ({_CHECKS_ANYWAY} in any case); lower --checks"
+            )
+
+
+# --- Material --------------------------------------------------------------------------------------------------------------------
 
 
 def _gather(runs: Sequence[ReplySet], choose: Iterable[str] | None, *, include_peer: bool) -> _Material:
@@ -279,6 +395,8 @@ def _gather(runs: Sequence[ReplySet], choose: Iterable[str] | None, *, include_p
 def _chosen_cultures(replies: Sequence[Reply], choose: Iterable[str] | None) -> list[str]:
     found = {reply.culture for reply in replies}
     wanted = set(choose) if choose is not None else found
+    if not wanted or "" in wanted:
+        raise CultureCareError(f"cultures: a name is empty; choose from {', '.join(sorted(found))}, or leave --cultures out for all")
     if unknown := sorted(wanted - set(cultures())):
         raise CultureCareError(f"unknown culture {unknown[0]!r}: choose from {', '.join(cultures())}")
     if missing := sorted(wanted - found):
@@ -352,57 +470,65 @@ def _add_peer(
     return without
 
 
-def _name_raters(
-    raters: Mapping[str, int | Sequence[str]], posts: Mapping[str, Sequence[str]], raters_per_item: int
-) -> dict[str, list[str]]:
-    if stray := sorted(set(raters) - {EVERY, *posts}):
-        raise CultureCareError(f"raters are named for culture {stray[0]!r}, but the packet has posts of {', '.join(posts)} alone")
+def _name_raters(raters: Mapping[str, int | Sequence[str]], items: Mapping[str, int], raters_per_item: int) -> dict[str, list[str]]:
+    """Names of each culture's raters, of whom each has something to do."""
+    given = [name for who in raters.values() if not isinstance(who, int) for name in who]
+    _check_names(given)
+    if stray := sorted(set(raters) - {EVERY, *items}):
+        raise CultureCareError(f"raters are named for culture {stray[0]!r}, but the packet has posts of {', '.join(items)} alone")
     names: dict[str, list[str]] = {}
-    for culture in posts:
-        if culture not in raters and EVERY not in raters:
+    for culture, of_culture in items.items():
+        who = raters.get(culture, raters.get(EVERY))
+        if who is None:
             raise CultureCareError(
                 f"culture {culture!r} has no raters; name them with --raters {culture}=3, or choose cultures with --cultures"
             )
-        given = raters.get(culture, raters.get(EVERY, 0))
-        names[culture] = [f"{culture}-{number}" for number in range(1, given + 1)] if isinstance(given, int) else list(given)
-        if len(names[culture]) < raters_per_item:
-            raise CultureCareError(
-                f"culture {culture!r} has {len(names[culture])} raters, but each item takes {raters_per_item}; "
-                "name more raters, or lower --raters-per-item"
-            )
-    every = [name for of_culture in names.values() for name in of_culture]
-    for name in every:
+        _check_number(culture, who if isinstance(who, int) else len(who), of_culture, raters_per_item)
+        names[culture] = [f"{culture}-{number}" for number in range(1, who + 1)] if isinstance(who, int) else list(who)
+    _check_names([name for of_culture in names.values() for name in of_culture])
+    return names
+
+
+def _check_number(culture: str, raters: int, items: int, raters_per_item: int) -> None:
+    if raters < raters_per_item:
+        raise CultureCareError(
+            f"culture {culture!r} has {raters} raters, but each item takes {raters_per_item}; name more raters, or lower --raters-per-item"
+        )
+    if raters > MOST_RATERS:
+        raise CultureCareError(
+            f"culture {culture!r} has {raters} raters, but at most {MOST_RATERS} are taken, since sharing items out evenly over every two "
+            "of them takes ever longer; name fewer"
+        )
+    most = items * raters_per_item
+    if raters > most:
+        raise CultureCareError(
+            f"culture {culture!r} has {raters} raters, but its {items} items with {raters_per_item} raters each are work for {most}; "
+            "name fewer raters, or raise --items or --raters-per-item"
+        )
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
             raise CultureCareError(
                 f"rater {name!r}: a name has at most 64 letters (A to Z), digits, - and _, and begins with a letter or digit"
             )
     # Names become names of files, which some systems tell apart by their case and others do not.
-    counts = Counter(name.casefold() for name in every)
-    if twice := [name for name in every if counts[name.casefold()] > 1]:
-        raise CultureCareError(f"rater {twice[0]!r} is named twice; a rater rates posts of one culture, under one name")
-    return names
+    counts = Counter(name.casefold() for name in names)
+    if twice := [name for name in names if counts[name.casefold()] > 1]:
+        raise CultureCareError(f"rater {twice[-1]!r} is named twice; a rater rates posts of one culture, under one name")
 
 
 # --- Design ----------------------------------------------------------------------------------------------------------------------
 
 
-def _blocks(material: _Material, per_item: int, items: int | None, chance: random.Random) -> dict[str, list[tuple[int, ...]]]:
+def _blocks(material: _Material, design: _Design, chance: random.Random) -> dict[str, list[tuple[int, ...]]]:
     """Which conditions stand together, and in which places: balanced in each culture, and over all where that leaves a choice."""
-    number = len(material.conditions)
     blocks: list[tuple[int, ...]] = []
-    sizes: dict[str, int] = {}
-    for culture, posts in material.posts.items():
-        wanted = len(posts) if items is None else items
-        most = len(posts) * -(-number // per_item)
-        if not 1 <= wanted <= most:
-            raise CultureCareError(
-                f"culture {culture!r} has {len(posts)} posts with {number} replies each, which make 1 to {most} items of {per_item}, "
-                f"not {wanted}"
-            )
-        sizes[culture] = wanted
-        blocks += balanced_blocks(number, per_item, wanted, chance, blocks)
+    for number in design.items.values():
+        blocks += balanced_blocks(len(material.conditions), design.per_item, number, chance, blocks)
     rest = iter(balanced_places(blocks, chance))
-    return {culture: list(itertools.islice(rest, size)) for culture, size in sizes.items()}
+    return {culture: list(itertools.islice(rest, number)) for culture, number in design.items.items()}
 
 
 def _spread(blocks: Sequence[tuple[int, ...]], posts: Sequence[str], chance: random.Random) -> list[tuple[str, tuple[int, ...]]]:
@@ -439,7 +565,11 @@ def _share_out(made: Sequence[_Made], raters: Sequence[str], raters_per_item: in
         cost = sum(count * count for count in seen.values())
         if best_cost < 0 or cost < best_cost:
             best, best_cost = list(sets), cost
-    return {rater: [item for item, of_item in zip(made, best, strict=True) if number in of_item] for number, rater in enumerate(raters)}
+    loads: dict[str, list[_Made]] = {rater: [] for rater in raters}
+    for item, of_item in zip(made, best, strict=True):
+        for number in of_item:
+            loads[raters[number]].append(item)
+    return loads
 
 
 def _order(
@@ -555,9 +685,8 @@ def _check(material: _Material, posts: Sequence[str], culture: str, form: Form, 
     post = chance.choice(list(posts))
     question, name = chance.choice(questions), namer()
     value = chance.choice(question.values)
-    # In the post's language, as a reply would be; question and answer as the rater's form words them, so that they are found.
-    language = material.languages[post] or form.language
-    interface = select_language(language if language in languages() else form.language).interface
+    # All of it in the language that the rater is asked in, whatever the post's: question and answer are found as the form words them.
+    interface = select_language(form.language).interface
     answer = f"{value.value} ({value.wording})" if question.kind == "scale" else value.wording
     reply = ItemReply(label=LABELS[0], text=interface.check.format(question=question.name, answer=answer))
     entry = KeyEntry(

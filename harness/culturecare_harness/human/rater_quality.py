@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -17,21 +17,21 @@ from culturecare_harness.human.ratings import LEFT_BLANK, LEFT_OUT, completeness
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from culturecare_harness.human.answers import RatedReply
+    from culturecare_harness.human.answers import Cells, RatedReply
     from culturecare_harness.human.items import Key, KeyEntry, OpenPacket
     from culturecare_harness.human.ratings import Rating
-
-    Cells = Mapping[tuple[str, str, str | None, str], int | str | tuple[str, ...] | None]
 
 __all__ = ["FEWEST_TIMED", "FailRule", "RaterQuality", "rater_quality"]
 
 FEWEST_TIMED = 3
 """Fewest spans between two items that a median time is made of."""
+
+_NO_SEVERITY = Estimate(None, None, None, None, 0, "no reply was graded by the rater and another")
 
 
 class FailRule(Record):
@@ -121,53 +121,62 @@ def rater_quality(packet: OpenPacket, key: Key, ratings: Sequence[Rating], rule:
     grades: dict[str, list[float]] = defaultdict(list)
     for row in answers.replies:
         grades[row.rater] += _grades(row).values()
-    reasons: dict[str, Counter[str]] = defaultdict(Counter)
-    for rating in kept.ratings:
-        if rating.reason is not None and packet.packet.form.question(rating.question).required:
-            reasons[rating.rater][rating.reason if rating.reason in {LEFT_BLANK, LEFT_OUT} else "own words"] += 1
+    reasons = _reasons(packet, kept.ratings)
     times: dict[str, list[Rating]] = defaultdict(list)
     for rating in ratings:
         times[rating.rater].append(rating)
-    found = []
-    for progress in completeness(packet, kept.ratings):
-        rater = progress.rater
-        mine = set(packet.assignments[rater].items)
-        entries = [entry for entry in key.entries if entry.item in mine]
-        checks, answered, failed = _checks(rater, entries, given)
-        pairs = _repeated(packet, rater, entries, given)
-        apart = [abs(first - second) for first, second in pairs if isinstance(first, int) and isinstance(second, int)]
-        difference = math.fsum(apart) / len(apart) if apart else None
-        of_rater = grades[rater]
-        severity = severities.get(rater, Estimate(None, None, None, None, 0, "no reply was graded by the rater and another"))
-        found.append(
-            RaterQuality(
-                rater=rater,
-                culture=progress.culture,
-                items=progress.items,
-                finished=progress.finished,
-                required=progress.required,
-                answered=progress.answered,
-                declined=progress.declined,
-                reasons=dict(reasons[rater]),
-                superseded=kept.superseded.get(rater, 0),
-                checks=checks,
-                checks_answered=answered,
-                checks_failed=failed,
-                repeated=len(pairs),
-                repeated_exact=sum(first == second for first, second in pairs) / len(pairs) if pairs else None,
-                repeated_difference=difference,
-                grades=len(of_rater),
-                mean=math.fsum(of_rater) / len(of_rater) if of_rater else None,
-                spread=statistics.stdev(of_rater) if len(of_rater) > 1 else None,
-                severity=severity.value,
-                severity_low=severity.low,
-                severity_high=severity.high,
-                severity_reason=severity.reason,
-                seconds_per_item=_seconds_per_item(times[rater]),
-                failed=_failed(rule, answered, failed, difference),
-            )
+    return [
+        RaterQuality(
+            **progress.model_dump(include={"rater", "culture", "items", "finished", "required", "answered", "declined"}),
+            reasons=dict(reasons[progress.rater]),
+            superseded=kept.superseded.get(progress.rater, 0),
+            **_reliability(packet, key, progress.rater, given, rule),
+            **_grading(grades[progress.rater], severities.get(progress.rater, _NO_SEVERITY)),
+            seconds_per_item=_seconds_per_item(times[progress.rater]),
         )
-    return found
+        for progress in completeness(packet, kept.ratings)
+    ]
+
+
+def _reasons(packet: OpenPacket, ratings: Iterable[Rating]) -> dict[str, Counter[str]]:
+    """By rater, why required answers are not there."""
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    for rating in ratings:
+        if rating.reason is not None and packet.packet.form.question(rating.question).required:
+            reasons[rating.rater][rating.reason if rating.reason in {LEFT_BLANK, LEFT_OUT} else "own words"] += 1
+    return reasons
+
+
+def _reliability(packet: OpenPacket, key: Key, rater: str, given: Cells, rule: FailRule) -> dict[str, Any]:
+    """A rater's attention checks and repeats, and why the rater failed, as fields of `RaterQuality`."""
+    mine = set(packet.assignments[rater].items)
+    entries = [entry for entry in key.entries if entry.item in mine]
+    checks, answered, failed = _checks(rater, entries, given)
+    pairs = _repeated(packet, rater, entries, given)
+    apart = [abs(first - second) for first, second in pairs if isinstance(first, int) and isinstance(second, int)]
+    difference = math.fsum(apart) / len(apart) if apart else None
+    return {
+        "checks": checks,
+        "checks_answered": answered,
+        "checks_failed": failed,
+        "repeated": len(pairs),
+        "repeated_exact": sum(first == second for first, second in pairs) / len(pairs) if pairs else None,
+        "repeated_difference": difference,
+        "failed": _failed(rule, answered, failed, difference),
+    }
+
+
+def _grading(grades: Sequence[float], severity: Estimate) -> dict[str, Any]:
+    """How a rater grades, as fields of `RaterQuality`."""
+    return {
+        "grades": len(grades),
+        "mean": math.fsum(grades) / len(grades) if grades else None,
+        "spread": statistics.stdev(grades) if len(grades) > 1 else None,
+        "severity": severity.value,
+        "severity_low": severity.low,
+        "severity_high": severity.high,
+        "severity_reason": severity.reason,
+    }
 
 
 def _failed(rule: FailRule, answered: int, failed: int, difference: float | None) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import AwareDatetime, Field, StrictInt, StrictStr, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, StrictInt, StrictStr, model_validator
 
 from culturecare import CultureCareError, DataError, Record, parse_record
 from culturecare_harness.human.forms import LONGEST_TEXT
@@ -42,6 +43,7 @@ __all__ = [
     "rate",
     "ratings_path",
     "read_ratings",
+    "shortened",
 ]
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -53,6 +55,16 @@ LEFT_OUT = "left out"
 """Reason of the answers about an item that the rater chose to leave out."""
 
 Kind = Literal["auto", "jsonl", "xlsx", "label-studio"]
+
+
+def _is_value(given: Any) -> Any:
+    """Says in one sentence what an answer may be, where a union would say of each of its parts why it is not that."""
+    of_kind = given is None or (isinstance(given, int | str) and not isinstance(given, bool))
+    if not of_kind and not (
+        isinstance(given, list | tuple) and all(isinstance(label, str) and re.fullmatch("[A-Z]", label) for label in given)
+    ):
+        raise ValueError("must be a scale's whole number, a choice's key, a text, or for a ranking a list of labels such as A")
+    return given
 
 
 class Rating(Record):
@@ -74,7 +86,7 @@ class Rating(Record):
     label: Label | None
     rater: RaterName
     question: str
-    value: StrictInt | StrictStr | tuple[Label, ...] | None
+    value: Annotated[StrictInt | StrictStr | tuple[Label, ...] | None, BeforeValidator(_is_value)]
     reason: Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)] | None = None
     at: AwareDatetime
 
@@ -158,6 +170,7 @@ def rate(
     *,
     at: dt.datetime,
     reason: str | None = None,
+    where: str | None = None,
 ) -> Rating:
     """Makes a rating that fits the packet and its form.
 
@@ -170,6 +183,7 @@ def rate(
         value: The answer, as in `Rating.value`; null where there is none.
         at: When.
         reason: Why there is no answer, by default `LEFT_BLANK`.
+        where: Begins the message where it does not fit, such as the file's name; by default rater and item.
 
     Raises:
         CultureCareError: The rating does not fit.
@@ -184,7 +198,7 @@ def rate(
         "reason": (reason or LEFT_BLANK) if value is None else None,
         "at": at.astimezone(dt.UTC),
     }
-    where = f"rater {rater!r}, item {item!r}{f', reply {label}' if label else ''}"
+    where = where or f"rater {rater!r}, item {item!r}{f', reply {label}' if label else ''}"
     rating = parse_record(Rating, fields, where=where)
     check_ratings(packet, [rating], where=where)
     return rating
@@ -233,15 +247,21 @@ def _what_is_wrong(question: Question, rating: Rating, item: Item) -> str | None
         return None
     if question.kind == "text":
         if not isinstance(value, str) or not value.strip():
-            return f"must be a text, not {value!r}"
+            return f"must be a text, not {shortened(value)}"
         return f"has {len(value)} characters, but a text has at most {LONGEST_TEXT}" if len(value) > LONGEST_TEXT else None
     if question.kind == "ranking":
         if not isinstance(value, tuple) or sorted(value) != sorted(item.labels):
-            return f"must name each of {', '.join(item.labels)} once, from best to worst, not {value!r}"
+            return f"must name each of {', '.join(item.labels)} once, from best to worst, not {shortened(value)}"
         return None
     # 1 and True are equal in Python, but strict types let no boolean in.
     known = [allowed.value for allowed in question.values]
-    return None if value in known else f"must be one of {', '.join(map(str, known))}, not {value!r}"
+    return None if value in known else f"must be one of {', '.join(map(str, known))}, not {shortened(value)}"
+
+
+def shortened(value: object) -> str:
+    """What was found in place of an answer, as it fits into a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 # --- Keeping ---------------------------------------------------------------------------------------------------------------------
@@ -293,7 +313,7 @@ def _mend_end(path: Path) -> None:
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -315,20 +335,21 @@ def read_ratings(packet: OpenPacket, rater: str | None = None) -> list[Rating]:
     for name in raters:
         path = ratings_path(packet, name)
         if path.exists():
-            of_rater = _read_lines(path, packet)
+            of_rater = _read_lines(path, packet, may_be_torn=True)
             if stray := next((rating for rating in of_rater if rating.rater != name), None):
                 raise DataError(f"{path}: holds an answer of rater {stray.rater!r}")
             ratings += of_rater
     return ratings
 
 
-def _read_lines(path: Path, packet: OpenPacket) -> list[Rating]:
+def _read_lines(path: Path, packet: OpenPacket, *, may_be_torn: bool) -> list[Rating]:
+    """Reads ratings from a file; `may_be_torn` passes over a last line that is not complete."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     lines = content.split(b"\n")
-    if lines[-1] and not _is_json(lines[-1]):
+    if may_be_torn and lines[-1] and not _is_json(lines[-1]):
         del lines[-1]
     ratings = []
     for number, line in enumerate(lines, 1):
@@ -337,8 +358,12 @@ def _read_lines(path: Path, packet: OpenPacket) -> list[Rating]:
         where = f"{path}:{number}"
         try:
             fields = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: is not valid JSON ({error})") from error
+        if not isinstance(fields, dict):
+            raise DataError(
+                f"{where}: must be a rating, an object with the fields {', '.join(Rating.model_fields)}, not {shortened(fields)}"
+            )
         rating = parse_record(Rating, fields, where=where)
         check_ratings(packet, [rating], where)
         ratings.append(rating)
@@ -430,7 +455,7 @@ def import_ratings(packet: OpenPacket, path: Path, kind: Kind = "auto", *, at: d
         at: When the answers count as given where the file does not say, as a workbook does not.
 
     Raises:
-        CultureCareError: The file cannot be read, or holds an answer that does not fit; the message says where.
+        CultureCareError: The file cannot be read, is empty, or holds an answer that does not fit; the message says where.
     """
     if path.is_dir():
         suffixes = {suffix for suffix, of in _SUFFIXES.items() if kind in {"auto", of}}
@@ -443,7 +468,10 @@ def import_ratings(packet: OpenPacket, path: Path, kind: Kind = "auto", *, at: d
         raise DataError(f"{path}: is not there; name a file of ratings (.jsonl, .xlsx, or .json for Label Studio)")
     chosen = _SUFFIXES.get(path.suffix) if kind == "auto" else kind
     if chosen == "jsonl":
-        return _read_lines(path, packet)
+        ratings = _read_lines(path, packet, may_be_torn=False)
+        if not ratings:
+            raise DataError(f"{path}: is empty, but must hold a rating a line, as the files in a packet's folder {RATINGS!r} do")
+        return ratings
     if chosen == "xlsx":
         from culturecare_harness.human.xlsx import read_workbook
 

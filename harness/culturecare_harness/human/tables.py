@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from culturecare import cultures
+from culturecare_harness.counting import counted
 from culturecare_harness.human.condition_scores import ALL
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ _NAMES = {
 
 def print_human_result(result: HumanResult, console: Console) -> None:
     """Prints a packet's scores: its raters, their agreement, the conditions, the judges, and what must be read with them."""
+    sizes = f"{counted(result.ratings, 'rating')}, {counted(result.raters, 'rater')} and {counted(result.items, 'item')} that count"
     console.print(
-        f"\n[bold]Packet {result.packet}[/bold], form {escape(result.form)}: {result.ratings} ratings, {result.raters} raters and "
-        f"{result.items} items count, {'excerpts' if result.excerpt else 'posts'} of split {result.split}",
+        f"\n[bold]Packet {result.packet}[/bold], form {escape(result.form)}: {sizes}, "
+        f"{'excerpts' if result.excerpt else 'posts'} of split {result.split}",
         highlight=False,
     )
     console.print(_rater_table(result.rater_quality))
@@ -183,7 +185,7 @@ def _win_table(people: PeopleTables) -> Table:
 
 
 def _comparison_table(people: PeopleTables) -> Table:
-    title = f"Conditions that differ: p < 0.05 after Holm's correction for {len(people.comparisons)} tests"
+    title = f"Conditions that differ: p < 0.05 after Holm's correction for {counted(len(people.comparisons), 'test')}"
     table = _table(title, "first", "second", "metric", "first less second", "p (Holm)", "effect d", "posts")
     for one in people.comparisons:
         if one.p_adjusted is not None and one.p_adjusted < 0.05:

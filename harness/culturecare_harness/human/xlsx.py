@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 import unicodedata
 import zipfile
+import zlib
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from culturecare import CultureCareError, DataError
 from culturecare_harness.human.forms import select_language
-from culturecare_harness.human.items import asked, shown_post, shown_reply
+from culturecare_harness.human.items import asked, instructions, shown_post, shown_reply
 from culturecare_harness.human.ratings import LEFT_BLANK, rate
 from culturecare_harness.records import digest, whole_file
 
@@ -37,6 +38,8 @@ _FIRST_ROW = 3  # Row 1 holds the columns' keys and is hidden, row 2 the heading
 _HIDDEN = "culturecare"
 _MARK = "culturecare-ratings/1"
 _BEGINS_FORMULA = ("=", "+", "-", "@")
+# openpyxl has no error of its own for a damaged file: these come through from zipfile, zlib, two XML parsers (SyntaxError) and its classes.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, LookupError, SyntaxError, TypeError, ValueError)
 
 
 class _Column(NamedTuple):
@@ -124,7 +127,7 @@ def write_workbook(packet: OpenPacket, rater: str, path: Path) -> Path:
     if sheet is None:
         raise CultureCareError(f"{path}: the workbook has no sheet")
     sheet.title = language.interface.instructions_sheet
-    _write_instructions(sheet, form, language)
+    _write_instructions(sheet, form, language, instructions(packet, rater, language.interface))
     lists = book.create_sheet(_HIDDEN)
     ratings = book.create_sheet(language.interface.ratings_sheet, 1)
     _write_ratings(ratings, lists, columns, rows, language)
@@ -229,7 +232,7 @@ def _put(
         cell.fill = PatternFill("solid", start_color=fill)
 
 
-def _write_instructions(sheet: Worksheet, form: Form, language: Language) -> None:
+def _write_instructions(sheet: Worksheet, form: Form, language: Language, told: Sequence[str]) -> None:
     words = language.interface
     rtl = language.direction == "rtl"
     sheet.column_dimensions["A"].width = 110
@@ -238,7 +241,7 @@ def _write_instructions(sheet: Worksheet, form: Form, language: Language) -> Non
     lines += [(words.warning_title, True), *((text, False) for text in words.warning)]
     lines += [(words.support_title, True), *((text, False) for text in words.support)]
     lines += [(f"{contact.name}: {contact.reach}", False) for contact in language.contacts]
-    lines += [(words.instructions_sheet, True), *((text, False) for text in (*words.how_it_works, *words.workbook_help))]
+    lines += [(words.instructions_sheet, True), *((text, False) for text in (*told, *words.workbook_help))]
     for question in form.questions:
         lines += [(question.name, True), (question.question, False)]
         lines += [(f"{value.value} = {value.wording}" if question.kind == "scale" else value.wording, False) for value in question.values]
@@ -395,14 +398,15 @@ def read_workbook(packet: OpenPacket, path: Path, *, at: datetime) -> list[Ratin
     _check_locked(sheet, columns, rows, path)
     answers = _read_rows(sheet, columns, rows, path)
     ratings = []
-    for name in packet.assignment(rater).items:
+    for place, name in enumerate(packet.assignment(rater).items, 1):
         if name not in answers.touched:
             continue
+        where = f"{path}: {language.interface.number} {place}"
         for question, label in asked(packet.packet.form, packet.items[name]):
             value = _order_of(answers.ranks[name], path) if question.kind == "ranking" else answers.values[name, label, question.key]
             if value is not None or question.required:
                 reason = answers.reasons[name, label or packet.items[name].labels[0]]
-                ratings.append(rate(packet, rater, name, label, question.key, value, at=at, reason=reason))
+                ratings.append(rate(packet, rater, name, label, question.key, value, at=at, reason=reason, where=where))
     return ratings
 
 
@@ -453,8 +457,9 @@ def _load(path: Path) -> Workbook:
         return load_workbook(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise DataError(f"{path}: is no XLSX workbook ({' '.join(str(error).split())}); save it as .xlsx") from error
+    except (InvalidFileException, *_DAMAGED) as error:
+        why = " ".join(str(error).split())
+        raise DataError(f"{path}: is no XLSX workbook, or a damaged one ({why}); save it as .xlsx, or have it sent again") from error
 
 
 def _whose(book: Workbook, packet: OpenPacket, path: Path) -> str:

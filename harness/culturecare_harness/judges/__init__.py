@@ -15,9 +15,16 @@ from culturecare_harness.records import Judge, Mode, digest
 from culturecare_harness.rubrics import select_rubric
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["JudgeFile", "judges", "select_judge"]
+__all__ = ["NO_MEASURE", "JudgeFile", "is_said_no_measure", "judges", "select_judge"]
+
+NO_MEASURE = "exercises the plumbing alone"
+"""What is said of a judge with `measure: false`, in the notes of every result that it gave.
+
+Result files have no field for it. By these words a result says that it measures nothing also where the judge's file is not there to ask, so
+they never change.
+"""
 
 _HOW_A_SERVER_IS_CALLED = {
     "api_key_env",
@@ -143,6 +150,11 @@ class JudgeFile(Record):
             prompt_hash=select_rubric(self.rubric).hash,
             settings_hash=digest(settings),
         )
+
+
+def is_said_no_measure(notes: Iterable[str]) -> bool:
+    """Whether a result's notes say that its judge measures nothing (`NO_MEASURE`)."""
+    return any(NO_MEASURE in note for note in notes)
 
 
 @functools.cache
