@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import itertools
 import json
 import random
@@ -12,13 +13,18 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from culturecare import CultureCareError, Instance
+from culturecare import CultureCareError, DataError, Instance
 from culturecare_harness.against_people import JudgeQuality, PersonGrade, judge_against_people
+from culturecare_harness.cli import main
+from culturecare_harness.counting import counted
 from culturecare_harness.generate import Generation
 from culturecare_harness.human import condition_scores
 from culturecare_harness.human.analysis import HumanResult
+from culturecare_harness.human.forms import select_form
 from culturecare_harness.human.judge_choice import JudgedByPeople
 from culturecare_harness.inert import inert, markdown, markdown_prose
 from culturecare_harness.judges import select_judge
@@ -28,7 +34,8 @@ from culturecare_harness.report import make_report
 from culturecare_harness.report.claims import MOST_UNSUITABLE, Answer, answer_claims
 from culturecare_harness.report.content import build_report
 from culturecare_harness.report.evidence import read_evidence
-from culturecare_harness.report.people import AnswerShare, JudgeAgainstPeople, PeopleScores
+from culturecare_harness.report.figures import grade, interval, share, signed_interval, with_interval
+from culturecare_harness.report.people import AnswerShare, JudgeAgainstPeople, PeopleScores, read_people
 from culturecare_harness.report.published import published, published_model
 from culturecare_harness.runs import MANIFEST, REPLIES, Manifest
 from culturecare_harness.scoring import build_result
@@ -228,7 +235,7 @@ def test_nothing_is_concluded_below_the_coverage_floor(tmp_path: Path, small: Pa
 def test_nothing_is_concluded_without_a_strategy_that_the_claim_names(tmp_path: Path, small: Path) -> None:
     found = answer_of(tmp_path, small, 3, {place: mean for place, mean in CLEAR.items() if place[0] != "guided"})
     assert "no replies by guided" in refusals(found)
-    assert found.to_do == "Run and judge all five strategies: culturecare eval --strategies all …"
+    assert found.to_do == "Run and judge all five strategies: `culturecare eval --strategies all …`"
 
 
 def test_nothing_is_concluded_from_few_instances(tmp_path: Path) -> None:
@@ -266,7 +273,7 @@ def test_nothing_is_concluded_from_a_judge_that_does_not_follow_people(tmp_path:
     found = build_report(with_people)
     assert found.answers[2].status == status
     [table] = [table for table in found.quality if table.caption.startswith("The judge llama-3.1-70b held against people")]
-    assert table.rows[0][0] == "cultural"
+    assert table.rows[0][0] == "Cultural"
     assert not any("Nobody has held the judge" in caveat for answer in found.answers for caveat in answer.caveats)
 
 
@@ -469,6 +476,38 @@ def test_what_is_read_of_peoples_scores_is_what_scoring_them_says() -> None:
     assert set(JudgeAgainstPeople.model_fields) <= set(JudgedByPeople.model_fields)
 
 
+def test_questions_and_answers_are_shown_by_the_names_that_the_form_gives_them(tmp_path: Path, small: Path, run: Path) -> None:
+    file = people(tmp_path / "score.json", unsuitable=(0.12, 0.06, 0.2))
+    scores = json.loads(file.read_text(encoding="utf-8"))
+    asked = [question.model_dump(mode="json") for question in select_form("psychologist").questions]
+    next(one for one in asked if one["key"] == "training_use")["name"] = "A name of our own"
+    file.write_text(json.dumps({**scores, "questions": asked}), encoding="utf-8")
+    tables = build_report(read_evidence([run], small, Silent(), people=[file])).people
+    cells = [cell for table in tables for row in table.rows for cell in row]
+    assert "A name of our own" in cells
+    assert "training_use" not in cells
+    assert "not_suitable" not in cells
+    [published_one] = [table for table in tables if table.caption.startswith("As published")]
+    assert published_one.rows[0][0] == "Cognitive empathy"
+
+
+def test_people_may_be_named_by_their_packets_folder(tmp_path: Path, small: Path, run: Path) -> None:
+    folder = tmp_path / "packet"
+    folder.mkdir()
+    with pytest.raises(DataError, match=r"packet: is a folder; name .*, such as the packet\.scores\.json that"):
+        read_people(folder)
+    people(tmp_path / "packet.scores.json", unsuitable=(0.12, 0.06, 0.2))
+    assert answers(run, release=small, people=[folder])[4].status == "supported"
+
+
+def test_scores_that_are_not_there_or_no_json_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"away\.json: there is no such file; name a result of `culturecare human score`$"):
+        read_people(tmp_path / "away.json")
+    (tmp_path / "text.json").write_text("text", encoding="utf-8")
+    with pytest.raises(DataError, match=r"text\.json: is no JSON, but must be a result of `culturecare human score`$"):
+        read_people(tmp_path / "text.json")
+
+
 def test_claim_4_says_what_to_do_without_psychologists(small: Path, run: Path) -> None:
     found = answers(run, release=small)[4]
     assert found.because == "No psychologist has rated."
@@ -532,6 +571,24 @@ def test_a_lost_verdict_is_refused(small: Path, run: Path) -> None:
     file.write_text("".join(file.read_text(encoding="utf-8").splitlines(keepends=True)[1:]), encoding="utf-8")
     with pytest.raises(CultureCareError, match="has no verdict on 'empathy'; judge the replies again"):
         read_evidence([run], small, Silent())
+
+
+def test_what_is_named_twice_is_refused(tmp_path: Path, small: Path, run: Path) -> None:
+    with pytest.raises(CultureCareError, match=r"runs: .*run is named 2 times; name it once"):
+        read_evidence([run, run.parent / "." / run.name], small, Silent())
+    rated = people(tmp_path / "score.json", unsuitable=(0.12, 0.06, 0.2))
+    with pytest.raises(CultureCareError, match=r"--human: .*score\.json is named 2 times"):
+        read_evidence([run], small, Silent(), people=[rated, rated])
+
+
+def test_a_run_that_is_named_twice_ends_the_command_with_code_2(
+    small: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["culturecare", "report", str(run), str(run), "--release", str(small)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "is named 2 times" in capsys.readouterr().err
 
 
 def test_the_report_must_be_named_html(tmp_path: Path, small: Path) -> None:
@@ -690,15 +747,48 @@ def _mend_ids(run: Path) -> None:
     (run / "judged.verdicts.jsonl").write_text(verdicts, encoding="utf-8")
 
 
+MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+PLACES = {
+    "paragraph": ("{}", "<p>", "</p>"),
+    "item": ("- {}", "<li>", "</li>"),
+    "heading": ("# {}", "<h1>", "</h1>"),
+    "cell": ("| a | b |\n| --- | --- |\n| {} | c |", "<td>", "</td>"),
+    "quotation": ("a\n\n> {}", "<blockquote>\n<p>", "</p>"),
+}
+
+
+def shown(markdown_text: str, place: str) -> str:
+    """What a reader sees of a text in that place, any markup and all."""
+    around, start, end = PLACES[place]
+    rendered = MARKDOWN.render(around.replace("{}", markdown_text))
+    assert start in rendered, rendered
+    return html.unescape(rendered.partition(start)[2].partition(end)[0])
+
+
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(
-    "text", ["# a", "- a", "1. a", "a | b", "*a* _b_ ~~c~~ `d`", "<b>", "&lt;", "[a](b)", "![a](b)", "a\nb", "> a", "https://a.org", "$x$"]
+    "text",
+    [
+        *("# a", "a #", "- a", "1. a", "2) a", "a | b", "*a* _b_ ~~c~~ `d`", "<b>", "a <", "&lt;", "&amp", "[a](b)", "![a](b)", "a\nb"),
+        *("> a", "https://a.org", "$x$", "===", "---", "- - -", ":--", "[1]: /a", "[1](a)", "[a]: b", "\\", "\\*a\\*", "__a__", "a__b"),
+    ],
 )
-def test_foreign_text_in_markdown_is_text(text: str) -> None:
-    rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown(text)).strip()
-    shown = rendered.removeprefix("<p>").removesuffix("</p>")
-    assert "<" not in shown
-    unescaped = shown.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"').replace("&amp;", "&")
-    assert unescaped == text.replace("\n", " ")
+def test_foreign_text_in_markdown_is_text(text: str, place: str) -> None:
+    assert shown(markdown(text), place) == text.replace("\n", " ")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@given(text=st.text(alphabet="#-+*_=~`<>&;!|[]()^\\:./@$1ab \n", min_size=1, max_size=12).filter(str.strip))
+@settings(max_examples=150)
+def test_no_text_is_read_as_markup(text: str, place: str) -> None:
+    assert shown(markdown(text), place) == " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    "text", ["4.67 [4.41, 4.93]", "−0.39 [−1.21, 0.40]", "p < 0.001", "reply_id", "(a) b!", "R&D costs", "#1 of 3", "12 %"]
+)
+def test_what_is_no_markup_where_it_stands_is_not_escaped(text: str) -> None:
+    assert markdown(text) == text
 
 
 def test_foreign_text_keeps_its_lines_in_a_quotation() -> None:
@@ -708,6 +798,23 @@ def test_foreign_text_keeps_its_lines_in_a_quotation() -> None:
 
 def test_characters_that_turn_the_text_are_shown() -> None:
     assert str(inert("a\u202eb<i>")) == '<bdi>a<span class="unseen" title="right-to-left override">U+202E</span>b&lt;i&gt;</bdi>'
+
+
+@pytest.mark.parametrize(
+    ("figure", "text"),
+    [
+        (grade(-0.394), "−0.39"),
+        (grade(-0.001), "0.00"),
+        (interval(-1.21, 0.4), "[−1.21, 0.40]"),
+        (signed_interval(-1.21, 0.4), "[−1.21, +0.40]"),
+        (with_interval(-0.394, None, None), "−0.39"),
+        (share(0.5, 0.4, 0.6), "50 % [40 %, 60 %]"),
+        (counted(1, "post"), "1 post"),
+        (counted(2000, "reply", "replies"), "2,000 replies"),
+    ],
+)
+def test_figures_have_one_minus_sign_and_counts_their_number(figure: str, text: str) -> None:
+    assert figure == text
 
 
 # --- The methods -----------------------------------------------------------------------------------------------------------------

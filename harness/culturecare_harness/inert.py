@@ -15,9 +15,19 @@ _LINE_ENDS = re.compile(r"\r\n|[\r\x85\u2028\u2029]")
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 _MARK = r"[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
 _STACKED = re.compile(f"({_MARK}{{4}}){_MARK}+")
-# What CommonMark, or GitHub's extensions to it, may read as markup: anywhere, at the beginning of a line, and as a bare address.
-_ANYWHERE = re.compile(r"([\\`*_\[\]|~$!@^])")
-_AT_START = re.compile(r"^(\d*)([#+\-=:.)])")
+# What CommonMark, or GitHub's extensions to it, reads as markup. The rest is left as it is, so that the source can be read too.
+_MARKUP = re.compile(
+    r"""
+      (?P<kept>\[[\d.,\ %+−–]*\d[\d.,\ %+−–]*\](?![(\[:]) | (?<=[^\W_])_+(?=[^\W_]))  # An interval; underscores within a word.
+    | (?P<mark>[`*_\[\]|~$])                                                          # Emphasis, code, links, tables, mathematics.
+    | (?P<mark_before>\\(?=[!-/:-@\[-`{-~]|$) | @(?=\w|$) | (?<=\s)\#(?=\#*$))        # An escape; an address; a heading's end.
+    | (?P<entity>&(?=\#?\w+;|\#?\w*$) | <(?=[A-Za-z/!?]|$))                           # A character reference; HTML.
+    """,
+    re.VERBOSE,
+)
+_ENTITIES = {"&": "&amp;", "<": "&lt;"}
+# At the beginning of a line: lists, headings, quotations, lines under headings and tables.
+_AT_START = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$)))?([.)](?<=\d.)|[-+](?=\s|$)|\#(?=\#{0,5}(?:\s|$))|>|[-=:](?=[-=:\s]*$))")
 _ADDRESS = re.compile(r"(?i)(:)(?=//)|(?<=www)(\.)|(?<=mailto)(:)|(?<=xmpp)(:)")
 
 
@@ -75,10 +85,19 @@ def _marked(text: str) -> Markup:
 
 
 def markdown(text: str) -> str:
-    """Foreign text within a line of Markdown: no markup, no HTML, no link is read in it."""
-    escaped = plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    escaped = _ADDRESS.sub(lambda found: f"\\{found[0]}", _ANYWHERE.sub(r"\\\1", escaped))
+    """Foreign text within a line of Markdown: no markup, no HTML, no link is read in it.
+
+    Only what would be read as markup where it stands is escaped: not the brackets of an interval such as [4.41, 4.93], the point of 4.67 or
+    the underscore of a_b.
+    """
+    escaped = _ADDRESS.sub(lambda found: f"\\{found[0]}", _MARKUP.sub(_escaped, plain(text)))
     return _AT_START.sub(r"\1\\\2", escaped)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    if found["kept"]:
+        return found[0]
+    return _ENTITIES[found[0]] if found["entity"] else "".join(f"\\{character}" for character in found[0])
 
 
 def markdown_prose(text: str) -> str:

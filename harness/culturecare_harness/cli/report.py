@@ -33,7 +33,8 @@ def report(
         ),
     ] = None,
     human: Annotated[
-        list[Path] | None, typer.Option("--human", help="Result of `culturecare human score`; may be repeated.", show_default=False)
+        list[Path] | None,
+        typer.Option("--human", help="Result of `culturecare human score`, or the packet's folder; may be repeated.", show_default=False),
     ] = None,
     check: Annotated[
         list[Path] | None, typer.Option("--check", help="Report of `culturecare judge check --out`; may be repeated.", show_default=False)

@@ -22,10 +22,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from culturecare import cultures as registry
+from culturecare_harness.counting import counted
+from culturecare_harness.judges import NO_MEASURE
 from culturecare_harness.jury import model_families
 from culturecare_harness.pairs import PEER
 from culturecare_harness.protocols import protocols
-from culturecare_harness.report.figures import listed, p_value, percent, signed, signed_interval
+from culturecare_harness.report.figures import interval, listed, p_value, percent, signed, signed_interval
 from culturecare_harness.report.testing import ALPHA, Pair, Test, tested
 
 if TYPE_CHECKING:
@@ -84,8 +86,8 @@ class Claim:
     Attributes:
         number: Its number.
         text: What is claimed.
-        rule: What is tested, and what follows from it.
-        missing: What to do where the data for it are missing.
+        rule: What is tested, and what follows from it; commands stand between backticks, as in Markdown.
+        missing: What to do where the data for it are missing, likewise.
     """
 
     number: int
@@ -144,25 +146,25 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         1,
         "Adapted replies beat the anonymous peers' replies.",
-        "A judge that saw both replies to a post in both orders (culturecare judge compare --against peer) prefers the model's: for each "
+        "A judge that saw both replies to a post in both orders (`culturecare judge compare --against peer`) prefers the model's: for each "
         "adapted strategy that was compared (any but standard), the win rate less one half, ties and flips counting half. "
         "Supported: all above 0. "
         f"Not supported: one surely below {SMALLEST_RATE:g}, even if above 0.",
-        "Compare replies with peers' on posts and replies with full text: culturecare judge compare RUN --against peer --judge JUDGE",
+        "Compare replies with peers' on posts and replies with full text: `culturecare judge compare RUN --against peer --judge JUDGE`",
     ),
     Claim(
         2,
         "Cultural role-play alone is not enough.",
         "If role-play were enough, adding principles and annotations to it would gain nothing: cga less culture on the cultural score. "
         f"Supported: above 0. Not supported: surely below {SMALLEST:g}, even if above 0.",
-        "Run and judge both strategies: culturecare eval --strategies culture,cga …",
+        "Run and judge both strategies: `culturecare eval --strategies culture,cga …`",
     ),
     Claim(
         3,
         "cga is best on the cultural dimensions.",
         "cga less each other strategy on the cultural score. Supported: all above 0. Not supported: one surely below "
         f"{SMALLEST:g}, even if above 0.",
-        "Run and judge all five strategies: culturecare eval --strategies all …",
+        "Run and judge all five strategies: `culturecare eval --strategies all …`",
     ),
     Claim(
         4,
@@ -170,7 +172,8 @@ CLAIMS: tuple[Claim, ...] = (
         "Clinical psychologists say of each reply whether it would serve as an example in training. Supported: the 95 % interval of the "
         f"share that is not suitable ends below {percent(MOST_UNSUITABLE)}. Not supported: it begins above it. It takes "
         f"{FEWEST_RATERS} raters and {FEWEST_ITEMS} items at least, and agreement between the raters that is above chance.",
-        "Have psychologists rate: culturecare human make RUN --form psychologist, then serve, import, score; name the result with --human",
+        "Have psychologists rate: `culturecare human make RUN --form psychologist`, then serve, import, score; name the result with "
+        "`--human`",
     ),
 )
 
@@ -240,12 +243,12 @@ def _unfit(graded: Graded, evidence: Evidence, strategies: Iterable[str]) -> lis
 
 def _unfit_judge(panel: Panel, evidence: Evidence, metric: str) -> list[str]:
     if not panel.measure:
-        return [f"the judge {panel.name} measures nothing: it exercises the plumbing alone"]
+        return [f"the judge {panel.name} measures nothing: it {NO_MEASURE}"]
     reasons = []
     if (check := _check_of(panel, evidence.checks)) is not None:
         reasons += [
             f"the judge {panel.name} does not tell good replies from dismissive ones: it preferred the good one on {contest.wins} of "
-            f"{contest.n} posts"
+            f"{counted(contest.n, 'post')}"
             for contest in check.contests
             if contest.against == "dismissive" and contest.low is not None and contest.low <= 0.5
         ]
@@ -254,7 +257,7 @@ def _unfit_judge(panel: Panel, evidence: Evidence, metric: str) -> list[str]:
             if quality.spearman.high is not None and quality.spearman.low is not None and quality.spearman.low <= 0:
                 low, high = quality.spearman.low, quality.spearman.high
                 reasons.append(
-                    f"the {metric} scores of {panel.name} are not shown to follow people's (Spearman's interval {low:.2f} to {high:.2f})"
+                    f"the {metric} scores of {panel.name} are not shown to follow people's (Spearman's interval {interval(low, high)})"
                 )
     return reasons
 
@@ -379,9 +382,9 @@ def _training(packets: Iterable[PeopleScores]) -> list[Finding]:
             continue
         refusals = [] if people.split is None else _unfit_posts(people.split, excerpt=bool(people.excerpt))
         if people.raters < FEWEST_RATERS:
-            refusals.append(f"{people.raters} psychologist rated, but {FEWEST_RATERS} must")
+            refusals.append(f"{counted(people.raters, 'psychologist')} rated, but {FEWEST_RATERS} must")
         if share.items < FEWEST_ITEMS:
-            refusals.append(f"{share.items} items were rated, but {FEWEST_ITEMS} must be")
+            refusals.append(f"{counted(share.items, 'item was', 'items were')} rated, but {FEWEST_ITEMS} must be")
         if share.share is None or share.low is None or share.high is None:
             refusals.append("the share of replies that are not suitable has no interval")
         known = [one for one in people.agreement if one.metric == "training_use" and one.value is not None]
@@ -403,7 +406,9 @@ def _training(packets: Iterable[PeopleScores]) -> list[Finding]:
             outcome=outcome,
         )
         status = _status([test], refusals)
-        findings.append(Finding("replies of all models", f"{people.raters} raters ({people.form})", (test,), tuple(refusals), (), status))
+        findings.append(
+            Finding("replies of all models", f"{counted(people.raters, 'rater')} ({people.form})", (test,), tuple(refusals), (), status)
+        )
     return findings
 
 

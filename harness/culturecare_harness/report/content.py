@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from culturecare import cultures
+from culturecare_harness.counting import counted
 from culturecare_harness.report.claims import answer_claims
 from culturecare_harness.report.figures import listed
 from culturecare_harness.report.items import best_and_worst, items_note
 from culturecare_harness.report.methods import describe_methods
 from culturecare_harness.report.page import Judgement, Report
 from culturecare_harness.report.published import published
-from culturecare_harness.report.quality import cost_table, judge_tables, people_tables
+from culturecare_harness.report.quality import cost_table, judge_tables
+from culturecare_harness.report.ratings import people_tables
 from culturecare_harness.report.scores import published_table, section
 from culturecare_harness.rubrics import select_rubric
 
@@ -28,7 +30,9 @@ def build_report(evidence: Evidence) -> Report:
     dataset = first.result.dataset
     names = tuple(cultures()[key].name for key in evidence.cultures)
     labels = [run.label for run in evidence.runs]
-    kind = "excerpts of posts" if dataset.excerpt else "posts"
+    posts = (
+        counted(evidence.instances, "excerpt of a post", "excerpts of posts") if dataset.excerpt else counted(evidence.instances, "post")
+    )
     created = [graded.result.created for graded in evidence.graded] + [one.result.created for one in evidence.preferences]
     return Report(
         title=f"CultureCare report: {listed(labels)}" if len(labels) < 4 else f"CultureCare report: {len(labels)} models",
@@ -36,7 +40,7 @@ def build_report(evidence: Evidence) -> Report:
         summary=(
             ("Models", listed(labels)),
             ("Judged by", listed([panel.name for panel in panels])),
-            ("Dataset", f"{evidence.instances} {kind} of split {dataset.split}, revision {dataset.revision}"),
+            ("Dataset", f"{posts} of split {dataset.split}, revision {dataset.revision}"),
             ("Cultures", listed(names)),
             ("Newest result", f"{max(created):%Y-%m-%d %H:%M} UTC"),
         ),

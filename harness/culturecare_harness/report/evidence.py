@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from culturecare import CultureCareError, DataError, cultures, parse_record
 from culturecare_harness.check import CheckReport
-from culturecare_harness.judges import judges
+from culturecare_harness.judges import is_said_no_measure, judges
 from culturecare_harness.jury import JuryResult, JuryVerdict
 from culturecare_harness.pairs import PairsResult, PairVerdict
 from culturecare_harness.protocols import protocols
 from culturecare_harness.records import Judge, Result, Verdict, digest, read_records
 from culturecare_harness.report.people import PeopleScores, read_people
+from culturecare_harness.report.reading import read_json
 from culturecare_harness.runs import MANIFEST, Manifest, load_replies
 from culturecare_harness.scoring import graded_metrics
 
@@ -30,8 +30,9 @@ __all__ = ["Evidence", "Graded", "Panel", "Preferences", "Run", "Tokens", "read_
 Values = dict[str, dict[str, dict[str, float | None]]]
 """Of each metric and strategy, each instance's value; null where there is none."""
 
-_PLUMBING = "exercises the plumbing alone"
-"""Words of the note that every result by a judge with `measure: false` carries."""
+
+_RESULT = "a result of `culturecare judge` or `judge compare`"
+_CHECK = "a report of `culturecare judge check --out`"
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,9 @@ def read_evidence(
     release: Path | None,
     progress: Progress,
     *,
-    compared: Iterable[Path] = (),
-    people: Iterable[Path] = (),
-    checks: Iterable[Path] = (),
+    compared: Sequence[Path] = (),
+    people: Sequence[Path] = (),
+    checks: Sequence[Path] = (),
 ) -> Evidence:
     """Reads what a report is to rest on.
 
@@ -171,48 +172,58 @@ def read_evidence(
         release: Folder of the released files, for runs on split `test`.
         progress: Told what is read.
         compared: Results of `judge compare` that stand elsewhere than in the runs' folders, or folders of them.
-        people: Results of `human score`.
+        people: Results of `human score`, or packets' folders beside which they stand.
         checks: Reports of `judge check`.
 
     Raises:
-        CultureCareError: A file is not what it must be, nothing was judged, or the runs can't stand in one report: of several splits or
-            revisions, or some on full posts and some on excerpts.
+        CultureCareError: A file is not what it must be or is named twice, nothing was judged, or the runs can't stand in one report:
+            of several splits or revisions, or some on full posts and some on excerpts.
     """
-    loaded = [_load(path, release, progress) for path in dict.fromkeys(paths)]
+    for named, option in ((paths, "runs"), (compared, "--peer"), (people, "--human"), (checks, "--check")):
+        _check_named_once(named, option)
+    loaded = [_load(path, release, progress) for path in paths]
     _check_one_dataset(loaded)
-    times = Counter(there.replies[0].model for _, there, _ in loaded)
-    runs: list[Run] = []
+    runs = _labelled(loaded)
     graded: list[Graded] = []
     preferences: list[Preferences] = []
-    for path, there, manifest in loaded:
-        model = there.replies[0].model
-        run = Run(model if times[model] == 1 else f"{model} ({path.resolve().name})", there, manifest)
-        runs.append(run)
+    for run, (path, _, _) in zip(runs, loaded, strict=True):
         by_run, compared_there = _results(run, path)
         graded += by_run
         preferences += compared_there
-    for file in _files(compared):
-        result = _read_result(file)
-        if not isinstance(result, PairsResult):
-            raise DataError(f"{file}: is no result of `culturecare judge compare`")
-        preferences.append(_preferences(file, result))
+    preferences += [_compared(file) for file in _files(compared)]
     _check_compared(preferences, runs)
-    present = {reply.culture for run in runs for reply in run.there.replies}
+    replies = [reply for run in runs for reply in run.there.replies]
+    present = {reply.culture for reply in replies}
     return Evidence(
         runs=tuple(runs),
         graded=tuple(graded),
         preferences=tuple({digest(one.result.model_dump(mode="json")): one for one in preferences}.values()),
-        checks=tuple(parse_record(CheckReport, _read_json(file), where=str(file)) for file in checks),
-        people=_people(people, loaded[0][1].replies[0].dataset_revision),
+        checks=tuple(parse_record(CheckReport, read_json(file, _CHECK), where=str(file)) for file in checks),
+        people=_people(people, replies[0].dataset_revision),
         cultures=tuple(key for key in cultures() if key in present),
-        instances=len({reply.instance_id for run in runs for reply in run.there.replies}),
+        instances=len({reply.instance_id for reply in replies}),
     )
+
+
+def _check_named_once(paths: Sequence[Path], what: str) -> None:
+    for path, count in Counter(path.resolve() for path in paths).items():
+        if count > 1:
+            raise CultureCareError(f"{what}: {path} is named {count} times; name it once")
+
+
+def _labelled(loaded: Sequence[tuple[Path, ReplySet, Manifest | None]]) -> list[Run]:
+    times = Counter(there.replies[0].model for _, there, _ in loaded)
+    return [
+        Run(model if times[model] == 1 else f"{model} ({path.resolve().name})", there, manifest)
+        for path, there, manifest in loaded
+        for model in [there.replies[0].model]
+    ]
 
 
 def _load(path: Path, release: Path | None, progress: Progress) -> tuple[Path, ReplySet, Manifest | None]:
     there = load_replies(path, release, progress)
     file = path / MANIFEST
-    return path, there, parse_record(Manifest, _read_json(file), where=str(file)) if file.exists() else None
+    return path, there, parse_record(Manifest, read_json(file, "a run's manifest"), where=str(file)) if file.exists() else None
 
 
 def _results(run: Run, path: Path) -> tuple[list[Graded], list[Preferences]]:
@@ -274,15 +285,8 @@ def _check_compared(preferences: Sequence[Preferences], runs: Sequence[Run]) -> 
             raise CultureCareError(f"the comparison by {one.panel.name} is about reply {stray[0]}, which is in none of the runs named here")
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
-
-
 def _read_result(path: Path) -> Result | JuryResult | PairsResult:
-    fields = _read_json(path)
+    fields = read_json(path, _RESULT)
     record: type[Result | JuryResult | PairsResult] = Result
     if isinstance(fields, dict) and "jury" in fields:
         record = JuryResult
@@ -295,6 +299,13 @@ def _verdicts_file(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".result.json") + ".verdicts.jsonl")
 
 
+def _compared(file: Path) -> Preferences:
+    result = _read_result(file)
+    if not isinstance(result, PairsResult):
+        raise DataError(f"{file}: is no result of `culturecare judge compare`")
+    return _preferences(file, result)
+
+
 def _preferences(path: Path, result: PairsResult) -> Preferences:
     verdicts = tuple(read_records(_verdicts_file(path), PairVerdict))
     return Preferences(_panel(result.judge.name, (result.judge,), result), result, verdicts)
@@ -305,7 +316,7 @@ def _panel(name: str, judged_by: tuple[Judge, ...], result: Result | JuryResult 
     protocol = None if isinstance(result, PairsResult) else result.protocol
     measure = (
         not any(judge.model in silent for judge in judged_by)
-        and not any(_PLUMBING in note for note in result.notes)
+        and not is_said_no_measure(result.notes)
         and (protocol is None or protocol not in protocols() or protocols()[protocol].measure)
     )
     return Panel(name=name, judges=judged_by, measure=measure, is_jury=isinstance(result, JuryResult))

@@ -7,29 +7,39 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["grade", "interval", "listed", "number", "p_value", "percent", "signed", "signed_interval"]
+__all__ = ["grade", "interval", "listed", "number", "p_value", "percent", "share", "signed", "signed_interval", "with_interval"]
 
 NOTHING = "–"
 
 
 def grade(value: float | None) -> str:
-    """A mean grade."""
-    return NOTHING if value is None else f"{value:.2f}"
+    """A mean grade, or a coefficient."""
+    return NOTHING if value is None else _minus(f"{value:z.2f}")
 
 
 def interval(low: float | None, high: float | None) -> str:
     """An interval of grades; nothing where there is none."""
-    return "" if low is None or high is None else f"[{low:.2f}, {high:.2f}]"
+    return "" if low is None or high is None else f"[{grade(low)}, {grade(high)}]"
 
 
 def signed(value: float | None) -> str:
     """A difference, with its sign."""
-    return NOTHING if value is None else f"{value:+z.2f}".replace("-", "−")
+    return NOTHING if value is None else _minus(f"{value:+z.2f}")
 
 
 def signed_interval(low: float | None, high: float | None) -> str:
     """An interval of differences; nothing where there is none."""
     return "" if low is None or high is None else f"[{signed(low)}, {signed(high)}]"
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A mean grade or a coefficient, with its interval where there is one."""
+    return f"{grade(value)} {interval(low, high)}".strip()
+
+
+def share(value: float | None, low: float | None, high: float | None) -> str:
+    """A share in [0, 1] as per cent, with its interval where there is one."""
+    return percent(value) if low is None or high is None else f"{percent(value)} [{percent(low)}, {percent(high)}]"
 
 
 def percent(value: float | None, digits: int = 0) -> str:
@@ -45,6 +55,10 @@ def p_value(value: float | None) -> str:
 def number(value: int) -> str:
     """A count with its thousands parted."""
     return f"{value:,}"
+
+
+def _minus(figure: str) -> str:
+    return figure.replace("-", "−")
 
 
 def listed(names: Sequence[str]) -> str:

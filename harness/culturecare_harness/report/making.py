@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from culturecare import CultureCareError
+from culturecare_harness.counting import counted
 from culturecare_harness.records import whole_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from culturecare_harness.progress import Progress
@@ -22,9 +23,9 @@ def make_report(
     progress: Progress,
     *,
     release: Path | None = None,
-    compared: Iterable[Path] = (),
-    people: Iterable[Path] = (),
-    checks: Iterable[Path] = (),
+    compared: Sequence[Path] = (),
+    people: Sequence[Path] = (),
+    checks: Sequence[Path] = (),
 ) -> tuple[Path, Path]:
     """Writes a report. Equal inputs give equal bytes: its date is that of the newest result.
 
@@ -34,7 +35,7 @@ def make_report(
         progress: Told what goes on.
         release: Folder of the released files, for runs on split `test`.
         compared: Results of `judge compare`, or folders of them, besides those in the runs' folders.
-        people: Results of `human score`.
+        people: Results of `human score`, or packets' folders beside which they stand.
         checks: Reports of `judge check`.
 
     Returns:
@@ -52,7 +53,9 @@ def make_report(
     if out.suffix != ".html":
         raise CultureCareError(f"{out}: the report is HTML, so that its name must end in .html")
     evidence = read_evidence(runs, release, progress, compared=compared, people=people, checks=checks)
-    progress.say(f"Testing and drawing: {len(evidence.runs)} runs, {len(evidence.panels)} judges or juries.")
+    progress.say(
+        f"Testing and drawing: {counted(len(evidence.runs), 'run')}, {counted(len(evidence.panels), 'judge or jury', 'judges or juries')}."
+    )
     report = build_report(evidence)
     written = out, out.with_suffix(".md")
     for path, text in zip(written, (render_html(report), render_markdown(report)), strict=True):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from culturecare_harness.bundle import leaks
+from culturecare_harness.counting import counted
 from culturecare_harness.inert import plain
 from culturecare_harness.judges import judges
 from culturecare_harness.prices import listed_price
@@ -53,7 +54,8 @@ def describe_methods(evidence: Evidence) -> Methods:
     dataset = evidence.graded[0].result.dataset
     protocols = list(dict.fromkeys(graded.result.protocol for graded in evidence.graded if graded.result.protocol))
     data = (
-        f"{evidence.instances} instances of {len(evidence.cultures)} cultures, split {dataset.split}, dataset revision {dataset.revision}; "
+        f"{counted(evidence.instances, 'instance')} of {counted(len(evidence.cultures), 'culture')}, split {dataset.split}, "
+        f"dataset revision {dataset.revision}; "
         + ("posts known by their annotated phrases alone (excerpts). " if dataset.excerpt else "posts with full text. ")
         + (f"Protocol followed: {listed(protocols)}." if protocols else "No protocol of the leaderboard was followed in full.")
     )
@@ -93,7 +95,8 @@ def _replies(run: Run, evidence: Evidence) -> str:
     prompts = ", ".join(f"{name} {prompt}" for name, prompt in result.strategies.items())
     settings = ", ".join(f"{name} {value}" for name, value in sorted(result.generation.items()))
     return (
-        f"{run.label}: {len(run.there.replies)} replies, one a post and strategy, through lm-eval (back end {result.model.backend}); "
+        f"{run.label}: {counted(len(run.there.replies), 'reply', 'replies')}, one a post and strategy, through lm-eval "
+        f"(back end {result.model.backend}); "
         f"{settings or 'settings not known'}. Prompts by their hash: {prompts}."
     )
 

@@ -5,7 +5,6 @@ It is the interface between the two stages: `human score` may say more, and what
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,8 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from culturecare import DataError, parse_record
 from culturecare_harness.against_people import JudgeQuality
 from culturecare_harness.agreement import Coefficient
-from culturecare_harness.human.condition_scores import ConditionScore, WinRate
+from culturecare_harness.human.analysis import scores_path
+from culturecare_harness.human.condition_scores import ConditionScore, WinRate, metric_names
+from culturecare_harness.human.forms import Question
 from culturecare_harness.human.judge_choice import JudgeChoice
+from culturecare_harness.report.reading import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +70,7 @@ class PeopleScores(_Part):
     Attributes:
         packet: Id of the packet.
         form: Name of the form: `annotator`, `psychologist` or another.
+        questions: What was asked; empty where the result does not say it.
         raters: Number of raters whose ratings count.
         items: Number of items with a rating.
         split: Split of the posts, null where it is not said.
@@ -84,6 +87,7 @@ class PeopleScores(_Part):
 
     packet: str
     form: str
+    questions: tuple[Question, ...] = ()
     raters: int = Field(ge=0)
     items: int = Field(ge=0)
     split: str | None = None
@@ -97,6 +101,10 @@ class PeopleScores(_Part):
     choices: tuple[JudgeChoice, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def name_of(self, metric: str) -> str:
+        """What a metric is called in the form: a question, an answer to one, or a rubric's summary; its key where the form is not known."""
+        return metric_names(self.questions).get(metric, metric)
+
     def share_of(self, question: str, value: int | str, about: str = "models") -> AnswerShare | None:
         """The share of one answer; null where the packet has none."""
         wanted = (question, str(value), about)
@@ -106,11 +114,16 @@ class PeopleScores(_Part):
 def read_people(path: Path) -> PeopleScores:
     """Reads a `human score` result.
 
+    Args:
+        path: The result, or the packet's folder, beside which `human score` puts it.
+
     Raises:
         DataError: The file is not there, is no JSON, or lacks a field.
     """
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: is no result of `culturecare human score` ({error})") from error
-    return parse_record(PeopleScores, fields, where=str(path))
+    what = "a result of `culturecare human score`"
+    if path.is_dir():
+        beside = scores_path(path)
+        if not beside.is_file():
+            raise DataError(f"{path}: is a folder; name {what}, such as the {beside.name} that `culturecare human score {path}` writes")
+        path = beside
+    return parse_record(PeopleScores, read_json(path, what), where=str(path))

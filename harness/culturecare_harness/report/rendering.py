@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from culturecare_harness import inert
 from culturecare_harness.colours import heat_rules, variables
@@ -30,6 +30,15 @@ def _style() -> Markup:
     return Markup(f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n{rules}{heat_rules()}")  # noqa: S704 - the package's own.
 
 
+def _coded(text: str) -> Markup:
+    """The project's own words in HTML, with what stands between backticks as code."""
+    words, *rest = text.split("`")
+    parts = [escape(words)]
+    for place, part in enumerate(rest):
+        parts.append(escape(part) if place % 2 else Markup("<code>{}</code>").format(part))
+    return Markup("").join(parts)
+
+
 @functools.cache
 def _environment(*, html: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -42,6 +51,7 @@ def _environment(*, html: bool) -> jinja2.Environment:
     )
     environment.filters |= {"inert": inert.inert, "prose": inert.prose, "md": inert.markdown, "md_prose": inert.markdown_prose}
     environment.filters |= {"fenced": inert.fenced, "plain": inert.plain}
+    environment.filters |= {"coded": _coded}
     environment.filters |= {"p_value": figures.p_value, "signed": figures.signed, "percent": figures.percent}
     environment.globals |= {"signed_interval": figures.signed_interval, "alpha": f"{ALPHA:g}", "paper": published().link}
     return environment

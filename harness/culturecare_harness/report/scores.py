@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from culturecare import cultures
+from culturecare_harness.counting import counted
 from culturecare_harness.report.charts import Forest, forest, profile
-from culturecare_harness.report.figures import grade, interval, p_value, percent, signed, signed_interval
+from culturecare_harness.report.figures import grade, interval, p_value, percent, signed, signed_interval, with_interval
 from culturecare_harness.report.page import Cell, HeatCell, HeatGroup, ScoreRow, Section, Table
 from culturecare_harness.report.published import PublishedRow, published, published_model
 from culturecare_harness.rubrics import select_rubric
@@ -105,7 +106,7 @@ def _ends(score: Score | None) -> tuple[float | None, float | None, float | None
 
 
 def _with_interval(score: Score | None) -> str:
-    return "–" if score is None else f"{grade(score.mean)} {interval(score.low, score.high)}".strip()
+    return "–" if score is None else with_interval(score.mean, score.low, score.high)
 
 
 def _differences(graded: Graded) -> list[Comparison]:
@@ -148,7 +149,7 @@ def _forest(compared: Sequence[Comparison]) -> Forest:
 def _difference_table(compared: Sequence[Comparison]) -> Table:
     return Table(
         caption=f"Each strategy less {_BASELINE}, in grades, over the cultures; p by a paired permutation test, two-sided, after Holm's "
-        f"correction for {sum(one.p is not None for one in compared)} comparisons",
+        f"correction for {counted(sum(one.p is not None for one in compared), 'comparison')}",
         head=("Score", "Strategy", "Difference", "95 % interval", "p", "Effect (d)", "Higher on", "Instances", "Reading"),
         rows=tuple(
             (

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from culturecare_harness.significance import compare_paired, holm, minimum_detectable_difference
+from culturecare_harness.significance import compare_paired, holm, minimum_detectable_difference, paired_differences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,12 +61,7 @@ class Pair:
     @property
     def samples(self) -> dict[str, list[float]]:
         """Of each culture the differences on the instances that have both values."""
-        found: dict[str, list[float]] = defaultdict(list)
-        for instance, first in self.a.items():
-            second = self.b.get(instance)
-            if first is not None and second is not None:
-                found[self.cultures[instance]].append(first - second)
-        return found
+        return paired_differences(self.a, self.b, self.cultures)
 
 
 def tested(pairs: Sequence[Pair], smallest: float) -> list[Test]:
