@@ -1,8 +1,9 @@
 """The CultureCare dataset: annotation schema, label sets, culture registry, readers and builder.
 
-Posts by people in distress and a peer's reply to each, annotated span by span for emotion and culture. Three sources share one
-schema: the released annotations (quotes and a URL, no text), the same rows hydrated with their text, and instances written for this
-project (synthetic, with text). `load_instances` reads any of them; `CultureCare` is the `datasets` builder over the same function.
+Posts by people in distress and a peer's reply to each, annotated span by span for emotion and culture. Four sources share one
+schema: the released annotations (quotes and a URL, no text), the same rows hydrated with their text, instances written for this
+project (synthetic, with text), and a user's own posts. `load_instances` reads any of them; `CultureCare` is the `datasets` builder over
+the same function for all but the last.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ R = TypeVar("R", bound=BaseModel)
 SCHEMA_VERSION: Literal[1] = 1
 """Version of the `Instance` schema; raised whenever a field changes its name or meaning."""
 
-Split = Literal["test", "sample", "train"]
+Split = Literal["test", "sample", "train", "own"]
 Intensity = Literal["light", "moderate", "high"]
 SignalType = Literal["Concepts", "Knowledge", "Values", "Norms and Morals", "Language", "Artifacts", "Demographics"]
 SupportStrategy = Literal[
@@ -43,10 +44,11 @@ SupportStrategy = Literal[
     "Information",
     "Others",
 ]
-Source = Literal["release", "hydrated", "sample"]
+Source = Literal["release", "hydrated", "sample", "own"]
 Training = Literal["allowed", "forbidden"]
 
 SPLITS: tuple[str, ...] = get_args(Split)
+SYNTHETIC_SPLITS: tuple[str, ...] = ("sample", "train")
 INTENSITIES: tuple[str, ...] = get_args(Intensity)
 SIGNAL_TYPES: tuple[str, ...] = get_args(SignalType)
 SUPPORT_STRATEGIES: tuple[str, ...] = get_args(SupportStrategy)
@@ -204,11 +206,14 @@ class Instance(Record):
         id: Unique in the dataset.
         culture: Key of the culture registry, such as `chinese`.
         language: ISO 639-1 code of the post's language, null where the detector knows none.
-        source: `release` (phrases and URL), `hydrated` (the same with text) or `sample` (written for this project).
+        source: `release` (phrases and URL), `hydrated` (the same with text), `sample` (written for this project) or `own` (a user's
+            own posts, which are split `own`).
         synthetic: Whether the instance was written for this project and tells of no real person.
-        training: Whether a model may be trained on it. Only the project-written `train` split is `allowed`.
+        training: Whether a model may be trained on it: `allowed` are the project-written `train` split, and own posts whose file says so.
+        licence: Licence of the texts, where their file names one.
         url: Address of the post, null for synthetic instances.
         theme: Short theme of a synthetic instance, else null.
+        annotator: The model that annotated the post (`culturecare annotate`), else null.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -219,8 +224,10 @@ class Instance(Record):
     source: Source
     synthetic: bool
     training: Training
+    licence: str | None = None
     url: str | None
     theme: str | None
+    annotator: str | None = None
     post: Post
     response: Response
 
@@ -300,7 +307,7 @@ def select_cultures(names: str | Iterable[str] | None, split: Split) -> tuple[st
 
     Args:
         names: One key, several (also as one string with commas), or null or `all` for every culture of the split.
-        split: `test` has the released cultures alone, the other splits have all.
+        split: `test` has the released cultures alone, the other splits may have all.
 
     Returns:
         Keys in registry order, each once.
@@ -455,8 +462,17 @@ class _RawRow(Record):
     synthetic: bool = False
     theme: str | None = None
     language: str | None = None
+    annotator: Annotated[str | None, Field(min_length=1)] = None
+    training: Training | None = None
+    licence: Annotated[str | None, Field(min_length=1)] = None
     post: _RawPost
     response: _RawResponse
+
+    @model_validator(mode="after")
+    def _rights_are_named(self) -> _RawRow:
+        if self.training == "allowed" and self.licence is None:
+            raise ValueError("training is allowed, but no licence is named that allows it; name it in the field licence")
+        return self
 
 
 def load_instances(
@@ -467,9 +483,11 @@ def load_instances(
     """Reads a split.
 
     Args:
-        split: `test` (released annotations, with or without text), `sample` or `train` (both written for this project).
+        split: `test` (released annotations, with or without text), `sample` or `train` (both written for this project), or `own` (a
+            file of a user's own posts).
         names: Cultures, as in `select_cultures`.
-        release: Folder with `Arabic_data.jsonl` and its siblings, for split `test`; by default what `CULTURECARE_RELEASE` names.
+        release: Folder with `Arabic_data.jsonl` and its siblings, for split `test`; by default what `CULTURECARE_RELEASE` names. For
+            split `own` the file, in the released format: any culture, every post with its text, replies where there are any.
 
     Returns:
         Instances in registry order of their cultures, and in file order within one. Nothing is dropped.
@@ -478,12 +496,17 @@ def load_instances(
         DataError: A culture, folder, file, row or label is not what it must be.
     """
     keys = select_cultures(names, split)
-    folder = release_dir(release) if split == "test" else data_dir() / split
-    instances = [instance for key in keys for instance in read_instances(_file_of(folder, key, split), split, key)]
+    if split == "own":
+        source = own_file(release)
+        found = list(read_instances(source, split))
+        instances = [instance for key in keys for instance in found if instance.culture == key]
+    else:
+        source = release_dir(release) if split == "test" else data_dir() / split
+        instances = [instance for key in keys for instance in read_instances(_file_of(source, key, split), split, key)]
     ids = [instance.id for instance in instances]
     if len(set(ids)) < len(ids):
         duplicate = next(name for name in ids if ids.count(name) > 1)
-        raise DataError(f"{folder}: the id {duplicate!r} occurs {ids.count(duplicate)} times; every post_id must be unique in its culture")
+        raise DataError(f"{source}: the id {duplicate!r} occurs {ids.count(duplicate)} times; every post_id must be unique in its culture")
     return instances
 
 
@@ -511,6 +534,20 @@ def release_dir(release: str | os.PathLike[str] | None = None) -> Path:
     return folder
 
 
+def own_file(path: str | os.PathLike[str] | None) -> Path:
+    """The file of a user's own posts, for split `own`.
+
+    Raises:
+        DataError: None is given, or there is no such file.
+    """
+    if not path:
+        raise DataError("split 'own' needs a file of posts in the released format: name it with --posts (culturecare annotate makes one)")
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise DataError(f"{file}: is not a file; it must hold posts in the released format, one a line")
+    return file
+
+
 def read_instances(path: Path, split: Split, key: str | None = None) -> Iterator[Instance]:
     """Yields the instances of one file in the released format.
 
@@ -532,7 +569,12 @@ def read_instances(path: Path, split: Split, key: str | None = None) -> Iterator
             raise DataError(f"{where}: culture: {row.culture!r} in the file of {cultures()[key].name!r}")
         if unknown := sorted(set(row.post.demographic_info) - set(DEMOGRAPHIC_FIELDS)):
             raise DataError(f"{where}: post.demographic_info.{unknown[0]}: is not one of {', '.join(DEMOGRAPHIC_FIELDS)}")
-        yield _instance_of(row, by_name[row.culture], split)
+        if row.training == "allowed" and split != "own":
+            raise DataError(f"{where}: training: may be allowed for own posts alone, but this is split {split!r}")
+        instance = _instance_of(row, by_name[row.culture], split)
+        if split == "own" and instance.excerpt:
+            raise DataError(f"{where}: post.text: is an address, but split 'own' needs the text of every post")
+        yield instance
 
 
 def _instance_of(row: _RawRow, key: str, split: Split) -> Instance:
@@ -558,11 +600,13 @@ def _instance_of(row: _RawRow, key: str, split: Split) -> Instance:
         culture=key,
         split=split,
         language=row.language,
-        source="sample" if row.synthetic else "release" if is_url else "hydrated",
+        source="own" if split == "own" else "sample" if row.synthetic else "release" if is_url else "hydrated",
         synthetic=row.synthetic,
-        training="allowed" if row.synthetic and split == "train" else "forbidden",
+        training="allowed" if row.training == "allowed" or (row.synthetic and split == "train") else "forbidden",
+        licence=row.licence,
         url=row.post.text.strip() if is_url else row.post.url,
         theme=row.theme,
+        annotator=row.annotator,
         post=post,
         response=response,
     )
@@ -643,11 +687,16 @@ def detect_language(text: str) -> str | None:
 def dataset_revision(split: Split, release: str | os.PathLike[str] | None = None) -> str:
     """Fingerprint of the files that a split is read from: 16 hex digits of SHA-256 over names and contents.
 
+    A file of own posts counts by its content alone, whatever it is called.
+
     Raises:
         DataError: A file of the split is missing.
     """
-    folder = release_dir(release) if split == "test" else data_dir() / split
     digest = hashlib.sha256(f"culturecare/{SCHEMA_VERSION}/{split}".encode())
+    if split == "own":
+        digest.update(hashlib.sha256(own_file(release).read_bytes()).digest())
+        return digest.hexdigest()[:16]
+    folder = release_dir(release) if split == "test" else data_dir() / split
     for key in select_cultures(None, split):
         path = _file_of(folder, key, split)
         if split == "test" and not path.is_file():
@@ -678,8 +727,10 @@ def features() -> Features:
             "source": ClassLabel(names=list(get_args(Source))),
             "synthetic": Value("bool"),
             "training": ClassLabel(names=list(get_args(Training))),
+            "licence": text,
             "url": text,
             "theme": text,
+            "annotator": text,
             "post": {
                 "text": text,
                 "emotional_distress": spans(INTENSITIES),

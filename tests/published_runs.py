@@ -95,6 +95,7 @@ def make_run(
     spread: tuple[float, float] = (0.45, 0.5),
     missing: float = 0.0,
     text: str | None = None,
+    adapter: str | None = None,
 ) -> Path:
     """Writes the folder of a judged run.
 
@@ -109,7 +110,9 @@ def make_run(
         spread: Standard deviation of what instances share over the strategies, and of what they don't.
         missing: Share of the verdicts that have no score.
         text: Text of every reply, for hostile ones.
+        adapter: Name of an adapter, for a run of the model with it.
     """
+    model = model if adapter is None else f"{model}+{adapter}"
     names = [name for name in STRATEGIES if any(strategy == name for strategy, _ in means)]
     selection = Selection(split="test", release=release)
     instances = select_instances(selection)
@@ -147,7 +150,7 @@ def make_run(
             replies.append(reply)
             verdicts += _verdicts(reply, chosen.judge, emotional, cultural, chance, missing)
     manifest = Manifest(
-        model=Model(name=model, backend="hf", arguments={"dtype": "bfloat16"}),
+        model=Model(name=model, backend="hf", arguments={"dtype": "bfloat16", **({} if adapter is None else {"peft": adapter})}),
         model_identity="0" * 16,
         batch_size=8,
         split="test",

@@ -91,7 +91,7 @@ def test_label_sets_are_those_of_the_paper() -> None:
         *("Questions", "Restatement or Paraphrasing", "Reflection of Feelings", "Self-disclosure"),
         *("Affirmation and Reassurance", "Providing Suggestions", "Information", "Others"),
     }
-    assert culturecare.SPLITS == ("test", "sample", "train")
+    assert culturecare.SPLITS == ("test", "sample", "train", "own")
     assert len(culturecare.DEMOGRAPHIC_FIELDS) == 11
 
 
@@ -500,6 +500,50 @@ def test_a_revision_of_an_incomplete_split_is_refused(tmp_path: Path, monkeypatc
     monkeypatch.setattr(culturecare, "data_dir", lambda: tmp_path)
     with pytest.raises(DataError, match=r"american\.jsonl"):
         culturecare.dataset_revision("sample")
+
+
+# --- Own posts -------------------------------------------------------------------------------------------------------------------
+
+
+def own(culture: str, post_id: str, **fields: object) -> dict[str, Any]:
+    """A row with text and without a reply."""
+    row = changed(("post", "text"), "It is dark. I sleep with the lamp on.", changed(("culture",), culture))
+    empty = {"emotional_support": [], "cultural_signals": [], "empathy_score": ""}
+    return row | {"post_id": post_id, "response": empty} | fields
+
+
+def test_own_posts_of_any_culture_stand_in_one_file_and_need_no_reply(tmp_path: Path) -> None:
+    file = written(tmp_path / "mine.jsonl", own("Japanese", "a"), own("American", "b", annotator="a-model", synthetic=True))
+    first, second = load_instances("own", None, file)
+    assert [(i.id, i.split, i.source, i.training) for i in (first, second)] == [
+        ("b", "own", "own", "forbidden"),
+        ("japanese-a", "own", "own", "forbidden"),
+    ]
+    assert (first.annotator, second.annotator) == ("a-model", None)
+    assert second.post.emotional_distress[0].start == 12
+    assert second.response_text == ""
+
+
+def test_an_own_post_without_text_is_refused(tmp_path: Path) -> None:
+    file = written(tmp_path / "mine.jsonl", own("Japanese", "a"), ROW)
+    with pytest.raises(DataError, match=r"mine\.jsonl:2: post\.text: is an address, but split 'own' needs the text"):
+        load_instances("own", None, file)
+
+
+def test_own_posts_need_their_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="name it with --posts"):
+        load_instances("own")
+    with pytest.raises(DataError, match=r"nowhere\.jsonl: is not a file"):
+        load_instances("own", None, tmp_path / "nowhere.jsonl")
+    with pytest.raises(DataError, match="the id 'japanese-a' occurs 2 times"):
+        load_instances("own", None, written(tmp_path / "twice.jsonl", own("Japanese", "a"), own("Japanese", "a")))
+
+
+def test_a_revision_of_own_posts_is_that_of_their_content(tmp_path: Path) -> None:
+    first, same = (written(tmp_path / name, own("Japanese", "a")) for name in ("first.jsonl", "same.jsonl"))
+    other = written(tmp_path / "other.jsonl", own("Japanese", "b"))
+    assert culturecare.dataset_revision("own", first) == culturecare.dataset_revision("own", same)
+    assert culturecare.dataset_revision("own", first) != culturecare.dataset_revision("own", other)
 
 
 # --- The builder -----------------------------------------------------------------------------------------------------------------

@@ -35,6 +35,19 @@ def half_hydrated(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def own_posts(tmp_path: Path) -> Path:
+    """A file with a Japanese and an Indian post, neither with a reply."""
+    response: dict[str, Any] = {"emotional_support": [], "cultural_signals": [], "empathy_score": ""}
+    post = {"text": "A post of mine.", "emotional_distress": [], "cultural_signals": [], "demographic_info": {}}
+    rows = [
+        {"culture": culture, "post_id": name, "post": post, "response": response} for culture, name in (("Japanese", "a"), ("Indian", "b"))
+    ]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
 def test_the_default_is_the_whole_sample(sample: list[Instance]) -> None:
     assert select_instances(Selection()) == tuple(sample)
 
@@ -71,6 +84,17 @@ def test_the_test_split_of_the_release_is_all_excerpts(release: Path) -> None:
     assert len(chosen) == 462
     assert all(instance.excerpt for instance in chosen)
     assert select_instances(Selection(split="test", release=release, text="excerpt")) == chosen
+
+
+def test_own_posts_are_chosen_from_their_file_in_registry_order(own_posts: Path) -> None:
+    chosen = select_instances(Selection(split="own", release=own_posts))
+    assert [(i.id, i.culture, i.source, i.split) for i in chosen] == [
+        ("indian-b", "indian", "own", "own"),
+        ("japanese-a", "japanese", "own", "own"),
+    ]
+    assert [i.id for i in select_instances(Selection(split="own", release=own_posts, cultures=("japanese",)))] == ["japanese-a"]
+    with pytest.raises(CultureCareError, match="split 'own' has no post"):
+        select_instances(Selection(split="own", release=own_posts, cultures=("german",)))
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,18 @@ def test_an_argument_that_can_change_a_reply_makes_another_run(argument: str, tm
     )
 
 
+def test_an_adapter_stands_in_the_models_name_and_is_known_by_its_weights(tmp_path: Path) -> None:
+    adapter = tmp_path / "listener"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"first")
+    choice = ModelChoice(name="org/base", arguments={"peft": str(adapter)})
+    first = run_hash(choice)
+    (adapter / "adapter_model.safetensors").write_bytes(b"second")
+    assert choice.shown_name == "org/base+listener"
+    assert choice.model.arguments == {"peft": "listener"}
+    assert first != run_hash(choice), "an adapter that was trained anew is another model"
+
+
 @pytest.mark.parametrize("argument", ["api_key", "auth_token", "token", "hf_token", "header", "openai_api_key", "password"])
 def test_a_secret_stands_nowhere_and_makes_no_other_run(argument: str) -> None:
     first, second = (ModelChoice(name="m", arguments={argument: value}) for value in ("s3cret-one", "s3cret-two"))

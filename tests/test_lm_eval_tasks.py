@@ -14,9 +14,12 @@ import pytest
 from lm_eval.tasks import TaskManager
 
 from culturecare import RELEASE_VARIABLE, CultureCareError, cultures
+from culturecare_harness.annotation.prompts import render as render_annotation
 from culturecare_harness.cli import app
 from culturecare_harness.lm_eval_hooks import (
     JudgeFilter,
+    annotation_docs,
+    annotation_metrics,
     choice_metrics,
     label_metrics,
     macro_f1,
@@ -37,6 +40,7 @@ SUPPORT = [f"culturecare_support_{name}" for name in strategies()]
 LABELS = ("intensity", "signal", "strategy", "culture")
 CHOICE = [f"culturecare_{label}_mc" for label in LABELS]
 GENERATED = [f"culturecare_{label}_gen" for label in LABELS]
+ANNOTATE = "culturecare_annotate"
 GROUPS = {
     "culturecare_support": SUPPORT,
     "culturecare_understanding_mc": CHOICE,
@@ -67,7 +71,7 @@ def docs_of(task: Any) -> list[dict[str, Any]]:
 
 def test_the_task_files_are_the_tasks_and_groups_and_no_others() -> None:
     manager = TaskManager(include_path=str(TASKS), include_defaults=False)
-    assert set(manager.all_tasks) == {*GROUPS, *SUPPORT, *CHOICE, *GENERATED}
+    assert set(manager.all_tasks) == {*GROUPS, *SUPPORT, *CHOICE, *GENERATED, ANNOTATE}
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -75,7 +79,7 @@ def test_a_group_holds_its_tasks(group: str) -> None:
     assert set(load(group, split="sample", per_culture=1)) == set(GROUPS[group])
 
 
-@pytest.mark.parametrize("name", [*SUPPORT, *CHOICE, *GENERATED])
+@pytest.mark.parametrize("name", [*SUPPORT, *CHOICE, *GENERATED, ANNOTATE])
 def test_every_task_loads_and_its_documents_take_turns_over_the_cultures(name: str) -> None:
     [task] = load(name, split="sample", per_culture=2).values()
     docs = docs_of(task)
@@ -142,6 +146,17 @@ def release_of(folder: Path, *texts: str) -> str:
     ]
     (folder / "Chinese_data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(folder)
+
+
+def test_own_posts_are_asked_about_from_their_file(tmp_path: Path) -> None:
+    release_of(tmp_path, "I am so tired of it.")
+    posts = str(tmp_path / "Chinese_data.jsonl")
+    [doc] = support_docs(strategy="cga", posts=posts)["test"]
+    assert (doc["instance_id"], doc["split"]) == ("chinese-0", "own")
+    with pytest.raises(CultureCareError, match="split 'own' needs a file of posts"):
+        support_docs(strategy="cga", split="own")
+    with pytest.raises(CultureCareError, match="split 'sample' does not go with the key 'posts'"):
+        support_docs(strategy="cga", split="sample", posts=posts)
 
 
 def test_posts_with_text_and_excerpts_are_never_mixed(tmp_path: Path) -> None:
@@ -268,6 +283,98 @@ def test_macro_f1_agrees_with_scikit_learn() -> None:
     assert macro_f1(pairs) == pytest.approx(f1_score(true, predicted, average="macro"))
 
 
+# --- Annotation --------------------------------------------------------------------------------------------------------------------
+
+
+def test_an_annotation_is_asked_for_as_by_culturecare_annotate(sample: list[Instance]) -> None:
+    [task] = load(ANNOTATE, split="sample", cultures="japanese", per_culture=1).values()
+    task.build_all_requests(
+        limit=1, apply_chat_template=True, fewshot_as_multiturn=True, chat_template=lambda messages, **_: json.dumps(messages)
+    )
+    instance = next(instance for instance in sample if instance.culture == "japanese")
+    system, user = render_annotation("japanese", instance.post_text)
+    assert json.loads(task.instances[0].args[0]) == [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+
+def test_annotations_are_asked_for_posts_with_text_alone(tmp_path: Path) -> None:
+    release = release_of(tmp_path, "https://example.org/a-post")
+    with pytest.raises(
+        CultureCareError, match="culturecare_annotate: the posts of split 'test' are known by their annotated phrases alone"
+    ):
+        annotation_docs(release=release, cultures="chinese")
+
+
+def test_an_annotated_phrase_that_is_not_in_its_post_is_left_out_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    release = release_of(tmp_path, "I am SO tired of it.", "Nothing of the kind.")
+    first, second = annotation_docs(release=release, cultures="chinese")["test"]
+    assert first["emotional_distress"] == [{"start": 5, "end": 13, "label": "high"}]
+    assert second["emotional_distress"] == []
+    assert "1 of 2 annotated phrases do not stand in their posts" in caplog.text
+
+
+def written_annotation(doc: dict[str, Any]) -> str:
+    """The annotators' own spans as a model would write them."""
+    spans = {
+        kind: [{"phrase": doc["post"][span["start"] : span["end"]], label: span["label"]} for span in doc[kind]]
+        for kind, label in (("emotional_distress", "intensity"), ("cultural_signals", "type"))
+    }
+    return json.dumps(spans, ensure_ascii=False)
+
+
+def aggregated(of_docs: list[dict[str, Any]]) -> dict[str, float]:
+    """The metrics as lm-eval aggregates them by the task's file."""
+    [task] = load(ANNOTATE, split="sample", per_culture=1).values()
+    names = {name for metrics in of_docs for name in metrics}
+    return {name: task.aggregation()[name]([metrics[name] for metrics in of_docs if name in metrics]) for name in names}
+
+
+def test_the_annotators_own_spans_score_one_on_every_metric() -> None:
+    docs = annotation_docs(split="sample")["test"]
+    [task] = load(ANNOTATE, split="sample", per_culture=1).values()
+    scores = aggregated([annotation_metrics(doc, [written_annotation(doc)]) for doc in docs])
+    assert scores == pytest.approx(dict.fromkeys(task.aggregation(), 1.0))
+
+
+def test_an_answer_that_is_no_annotation_misses_every_span() -> None:
+    first, second = annotation_docs(split="sample", cultures="german", per_culture=2)["test"]
+    scores = aggregated([annotation_metrics(first, [written_annotation(first)]), annotation_metrics(second, ["I am sorry."])])
+    sizes = [len(doc["emotional_distress"]) + len(doc["cultural_signals"]) for doc in (first, second)]
+    assert scores["answered"] == 0.5
+    assert scores["exact_f1"] == scores["partial_f1"] == pytest.approx(2 * sizes[0] / (2 * sizes[0] + sizes[1]))
+    assert scores["located"] == 1
+    assert set(annotation_metrics(second, ["I am sorry."])).isdisjoint({"located", "distress_label_f1", "signals_label_f1"})
+
+
+def test_the_two_kinds_are_scored_apart_and_together() -> None:
+    doc = {
+        "post": "I am so tired of it, before the feast.",
+        "emotional_distress": [{"start": 5, "end": 13, "label": "high"}],
+        "cultural_signals": [{"start": 21, "end": 37, "label": "Values"}],
+    }
+    said = {
+        "emotional_distress": [{"phrase": "so tired of it", "intensity": "light"}, {"phrase": "so weary", "intensity": "high"}],
+        "cultural_signals": [{"phrase": "before the feast", "type": "Concepts"}],
+    }
+    scores = aggregated([annotation_metrics(doc, [json.dumps(said)])])
+    assert scores == pytest.approx(
+        {
+            "answered": 1,
+            "located": 2 / 3,
+            "distress_exact_f1": 0,
+            "distress_strict_f1": 0,
+            "distress_partial_f1": 0.5,
+            "distress_label_f1": 0,
+            "signals_exact_f1": 1,
+            "signals_strict_f1": 0,
+            "signals_partial_f1": 1,
+            "signals_label_f1": 0,
+            "exact_f1": 0.5,
+            "strict_f1": 0,
+            "partial_f1": 0.75,
+        }
+    )
+
+
 # --- With a real model -------------------------------------------------------------------------------------------------------------
 
 
@@ -326,6 +433,15 @@ def test_groups_show_the_mean_of_their_tasks(saved: tuple[Path, dict[str, Any]])
     results = saved[1]
     of_tasks = [results[task]["acc,none"] for task in CHOICE]
     assert results["culturecare_understanding_mc"]["acc,none"] == pytest.approx(sum(of_tasks) / len(of_tasks))
+
+
+@pytest.mark.slow
+def test_the_annotation_task_runs_and_is_honest_about_a_model_that_cannot(tmp_path: Path) -> None:
+    metadata = {"split": "sample", "cultures": "american", "per_culture": 2}
+    results = lm_eval(tmp_path, ANNOTATE, "hf", f"pretrained={packaged_model()},dtype=float32", metadata, limit=2, max_gen_toks=32)
+    scores = {name.removesuffix(",none"): value for name, value in results[ANNOTATE].items() if name.endswith(",none")}
+    assert {"exact_f1", "strict_f1", "partial_f1", "answered"} <= set(scores)
+    assert scores["answered"] == scores["partial_f1"] == 0
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ class Selection(Record):
 
     Attributes:
         split: Split to read.
-        release: Folder of the released files, for split `test`.
+        release: Folder of the released files, for split `test`; file of the posts, for split `own`.
         cultures: Keys of cultures, or `all`.
         text: `full` posts, `excerpt`s, or whichever the split has (`auto`).
         per_culture: At most so many instances of each culture, null for all.

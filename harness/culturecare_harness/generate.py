@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import re
 from pathlib import Path
@@ -20,7 +21,17 @@ if TYPE_CHECKING:
 
     from culturecare import Instance
 
-__all__ = ["CHUNK", "Generation", "ModelChoice", "generate_replies", "tasks_dir"]
+__all__ = [
+    "CHUNK",
+    "Generation",
+    "ModelChoice",
+    "ask",
+    "check_length",
+    "generate_replies",
+    "open_model",
+    "takes_system_message",
+    "tasks_dir",
+]
 
 CHUNK = 16
 """Replies made and kept together. Each chunk starts from the run's seed, so that a resumed run equals one that was never interrupted."""
@@ -49,26 +60,45 @@ class ModelChoice(Record):
     device: str | None = None
 
     @property
+    def adapter(self) -> str | None:
+        """Folder or Hub name of the adapter that is loaded upon the model, null for none."""
+        return self.arguments.get("peft") or None
+
+    @property
     def shown_name(self) -> str:
-        """The name without the path of a folder, on this machine or on the server's."""
-        is_path = self.name.startswith(("/", "~", ".")) or Path(self.name).is_dir()
-        return Path(self.name).name if is_path else self.name.removeprefix("packaged:")
+        """The name without the path of a folder, on this machine or on the server's; behind a `+`, that of the adapter."""
+        base = _shown(self.name).removeprefix("packaged:")
+        return base if self.adapter is None else f"{base}+{_shown(self.adapter)}"
 
     @property
     def model(self) -> Model:
         """What results say of it: no key, and no path of this machine."""
         public = {key: value for key, value in self._open_arguments.items() if not Path(str(value)).is_absolute()}
+        if self.adapter is not None:
+            public["peft"] = _shown(self.adapter)
         return Model(name=self.shown_name, backend=self.backend, arguments=public)
 
     @property
     def identity(self) -> str:
-        """Hash of all that makes the model what it is, paths included: two folders of one name are two models."""
+        """Hash of all that makes the model what it is, paths included: two folders of one name are two models.
+
+        An adapter is known by its weights too, since training writes it into the same folder again.
+        """
         arguments = {key: _absolute(value) for key, value in self._open_arguments.items()}
-        return digest([_absolute(self.name), self.backend, arguments])
+        parts: list[Any] = [_absolute(self.name), self.backend, arguments]
+        if self.adapter is not None:
+            parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(Path(self.adapter).expanduser().glob("adapter_*"))]
+        return digest(parts)
 
     @property
     def _open_arguments(self) -> dict[str, Any]:
         return {key: value for key, value in self.arguments.items() if not _SECRET.search(key)}
+
+
+def _shown(name: str) -> str:
+    """A folder by its last name, anything else as it is."""
+    is_path = name.startswith(("/", "~", ".")) or Path(name).is_dir()
+    return Path(name).expanduser().resolve().name if is_path else name
 
 
 def _absolute(value: Any) -> Any:
@@ -149,11 +179,7 @@ def generate_replies(
         if any((strategy.name, instance.id) not in kept for instance in instances[start : start + CHUNK])
     ]
     if chunks:
-        say(f"Loading the model {choice.shown_name}.")
-        with _quiet_lm_eval(), _errors_named(choice):
-            # What lm-eval and transformers raise for arguments that do not fit; later it would be a fault of this package.
-            with _errors_named(choice, ValueError, TypeError, AssertionError):
-                language_model = _load(choice)
+        with open_model(choice, generation.seed, say) as language_model:
             system_role = _check_prompts(choice, language_model, strategies, instances, generation, say)
             tasks = _load_tasks(choice, {strategy.name for strategy, _ in chunks}, selection, generation, system_role=system_role)
             for strategy, indices in chunks:
@@ -167,7 +193,57 @@ def generate_replies(
     return [kept[strategy.name, instance.id] for strategy in strategies for instance in instances]
 
 
-def _load(choice: ModelChoice) -> Any:
+@contextlib.contextmanager
+def open_model(choice: ModelChoice, seed: int, say: Callable[[str], None]) -> Iterator[Any]:
+    """Yields lm-eval's model, loaded; what goes wrong in loading it, or in calling it meanwhile, is said in one sentence.
+
+    Args:
+        choice: The model.
+        seed: Seed of the sampling, for a model that samples in another process.
+        say: Told in a sentence what goes on.
+
+    Raises:
+        CultureCareError: The model cannot be loaded or called.
+    """
+    say(f"Loading the model {choice.shown_name}.")
+    with _quiet_lm_eval(), _errors_named(choice):
+        # What lm-eval and transformers raise for arguments that do not fit; later it would be a fault of this package.
+        with _errors_named(choice, ValueError, TypeError, AssertionError):
+            language_model = _load(choice, seed)
+        yield language_model
+
+
+def ask(
+    choice: ModelChoice, language_model: Any, prompts: Iterable[tuple[str, str]], keywords: dict[str, Any], seed: int, *, system_role: bool
+) -> list[str]:
+    """Asks a model outside any task: as a chat, or, where it has no chat template, with both messages as one text.
+
+    Args:
+        choice: Which model it is.
+        language_model: The same, from `open_model`.
+        prompts: System and user messages.
+        keywords: Generation settings, as lm-eval takes them.
+        seed: Seed of the sampling.
+        system_role: Whether there may be a system message, from `takes_system_message`.
+
+    Returns:
+        One answer a prompt, empty where an API gave no content.
+    """
+    from lm_eval.api.instance import Instance as Request
+    from lm_eval.utils import set_torch_seed
+
+    requests = []
+    for index, (system, user) in enumerate(prompts):
+        text: Any = f"{system}\n\n{user}"
+        if _is_chat(choice, language_model):
+            messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+            text = language_model.apply_chat_template(messages if system_role else [{"role": "user", "content": text}])
+        requests.append(Request(request_type="generate_until", doc={}, arguments=(text, dict(keywords)), idx=index))
+    set_torch_seed(seed)
+    return [answer or "" for answer in language_model.generate_until(requests)]
+
+
+def _load(choice: ModelChoice, seed: int) -> Any:
     from lm_eval.api.registry import get_model
 
     if choice.backend == "hf" and choice.name.startswith((".", "/", "~")) and not Path(choice.name).expanduser().is_dir():
@@ -186,7 +262,9 @@ def _load(choice: ModelChoice) -> Any:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     key = "model" if "completions" in choice.backend else "pretrained"
-    arguments = {key: resolve_model(choice.name), **choice.arguments}
+    # A server and vLLM take the seed from here; the seed of this process does not reach them.
+    own_seed = {"seed": seed} if "completions" in choice.backend or choice.backend == "vllm" else {}
+    arguments = {key: resolve_model(choice.name), **own_seed, **choice.arguments}
     return model_class.create_from_arg_obj(arguments, {"batch_size": choice.batch_size, "device": device})
 
 
@@ -212,31 +290,44 @@ def _check_prompts(
     Returns:
         Whether the chat template takes a system message.
     """
-    tokenizer = getattr(language_model, "tokenizer", None)
-    if "completions" in choice.backend or tokenizer is None:
-        return True
-    system_role = True
-    if _is_chat(choice, language_model):
-        system_role = _takes_system_message(tokenizer)
-        if not system_role:
-            say("The model's chat template takes no system message; what it would say opens the user message.")
-    room = int(language_model.max_length) - generation.max_gen_toks
+    system_role = takes_system_message(choice, language_model, say)
     for strategy in strategies:
         for instance in instances:
             prompt = render(strategy, instance)
-            length = len(language_model.tok_encode(f"{prompt.system}\n\n{prompt.user}"))
-            if length + 64 > room:  # 64 for what the chat template adds.
-                raise CultureCareError(
-                    f"model {choice.shown_name!r}: the prompt of strategy {strategy.name!r} for {instance.id!r} has {length} tokens, but "
-                    f"beside a reply of {generation.max_gen_toks} there is room for {room - 64}: ask for shorter replies (--max-gen-toks), "
-                    "or use a model with a longer context"
-                )
+            what = f"the prompt of strategy {strategy.name!r} for {instance.id!r}"
+            check_length(choice, language_model, (prompt.system, prompt.user), generation, what)
     return system_role
 
 
-def _takes_system_message(tokenizer: Any) -> bool:
+def _tokenizer(choice: ModelChoice, language_model: Any) -> Any:
+    """The tokenizer of a model that runs here; null for a server, which sees to its own."""
+    return None if "completions" in choice.backend else getattr(language_model, "tokenizer", None)
+
+
+def check_length(choice: ModelChoice, language_model: Any, prompt: tuple[str, str], generation: Generation, what: str) -> None:
+    """Sees to it that a prompt fits into the model's context beside its answer, where the model runs here.
+
+    Raises:
+        CultureCareError: It does not; the message says `what` the prompt is.
+    """
+    if _tokenizer(choice, language_model) is None:
+        return
+    room = int(language_model.max_length) - generation.max_gen_toks
+    length = len(language_model.tok_encode("\n\n".join(prompt)))
+    if length + 64 > room:  # 64 for what the chat template adds.
+        raise CultureCareError(
+            f"model {choice.shown_name!r}: {what} has {length} tokens, but beside a reply of {generation.max_gen_toks} there is room for "
+            f"{room - 64}: ask for shorter replies (--max-gen-toks), or use a model with a longer context"
+        )
+
+
+def takes_system_message(choice: ModelChoice, language_model: Any, say: Callable[[str], None]) -> bool:
+    """Whether the model's chat template takes a system message; where it does not, it is said what becomes of it."""
     import jinja2
 
+    tokenizer = _tokenizer(choice, language_model)
+    if tokenizer is None or not _is_chat(choice, language_model):
+        return True
     probe = "3f6c1d"
     try:
         text = tokenizer.apply_chat_template(
@@ -245,8 +336,11 @@ def _takes_system_message(tokenizer: Any) -> bool:
             add_generation_prompt=True,
         )
     except jinja2.TemplateError:
+        text = ""
+    if probe not in text:
+        say("The model's chat template takes no system message; what it would say opens the user message.")
         return False
-    return probe in text
+    return True
 
 
 def _load_tasks(

@@ -1,9 +1,10 @@
 """What the task files in `tasks/` call: documents, the judge as a filter, and metrics. No logic of their own stands here.
 
-lm-eval hands its `--metadata` to `support_docs` and `understanding_docs`. The keys:
+lm-eval hands its `--metadata` to `support_docs`, `understanding_docs` and `annotation_docs`. The keys:
 
-- `split`: `test` (released annotations), `sample` or `train`; by default `test` where `release` or `CULTURECARE_RELEASE` is given, else
-  `sample`.
+- `split`: `test` (released annotations), `sample`, `train` or `own`; by default `own` where `posts` is given, `test` where `release` or
+  `CULTURECARE_RELEASE` is, else `sample`.
+- `posts`: file of own posts in the released format, for split `own`.
 - `cultures`: one, several with commas or as a list, or `all`.
 - `release`: folder of the released files.
 - `text`: `full`, `excerpt`, or `auto`, which takes whichever the split has and refuses a mixture.
@@ -29,6 +30,10 @@ from lm_eval.api.filter import Filter
 
 import culturecare
 from culturecare import RELEASE_VARIABLE, CultureCareError
+from culturecare_harness.annotation import prompts as annotation_prompts
+from culturecare_harness.annotation.answers import read_answer
+from culturecare_harness.annotation.locating import locate
+from culturecare_harness.annotation.scoring import Credit, Stretch, compare, label_macro_f1, micro_f1, share
 from culturecare_harness.backends import open_backend
 from culturecare_harness.dataset import Selection, interleave, select_instances
 from culturecare_harness.judge import JudgeItem, judge_replies
@@ -44,21 +49,27 @@ if TYPE_CHECKING:
 
     import datasets
 
+    from culturecare import DistressSpan, SignalSpan
     from culturecare_harness.backends import Backend
     from culturecare_harness.judges import JudgeFile
 
 __all__ = [
     "JudgeFilter",
+    "annotation_docs",
+    "annotation_metrics",
     "choice_metrics",
     "label_metrics",
     "macro_f1",
+    "micro_f1",
+    "pooled_label_f1",
     "reply_of_doc",
+    "share",
     "support_docs",
     "support_metrics",
     "understanding_docs",
 ]
 
-_METADATA = ("split", "cultures", "release", "text", "per_culture", "judge", "judge_settings", "system_role")
+_METADATA = ("split", "cultures", "release", "posts", "text", "per_culture", "judge", "judge_settings", "system_role")
 _log = logging.getLogger(__name__)
 
 
@@ -114,13 +125,69 @@ def understanding_docs(*, label: str, **metadata: Any) -> dict[str, datasets.Dat
     return _dataset([question.model_dump() for question in interleave(asked)])
 
 
+def annotation_docs(**metadata: Any) -> dict[str, datasets.Dataset]:
+    """Documents of the annotation task: one post with the spans that its annotators marked, cultures in turn.
+
+    An annotated phrase that does not stand in its post has no boundaries to be found; it is left out, and how many are is logged.
+
+    Args:
+        **metadata: As for `support_docs`.
+
+    Raises:
+        CultureCareError: As for `support_docs`, or posts are known by their annotated phrases alone.
+    """
+    selection = _selection(metadata)
+    instances = interleave(select_instances(selection))
+    if instances[0].excerpt:
+        raise CultureCareError(
+            f"culturecare_annotate: the posts of split {selection.split!r} are known by their annotated phrases alone, and an excerpt is "
+            "its own annotation: give files with the posts' texts, or choose split 'sample'"
+        )
+    revision = culturecare.dataset_revision(selection.split, selection.release)
+    docs, total = [], 0
+    for instance in instances:
+        system, user = annotation_prompts.render(instance.culture, instance.post_text)
+        if metadata.get("system_role", True) is False:
+            system, user = "", f"{system}\n\n{user}"
+        post = instance.post
+        total += len(post.emotional_distress) + len(post.cultural_signals)
+        docs.append(
+            {
+                **instance.model_dump(include={"culture", "language"}),
+                "instance_id": instance.id,
+                "prompt_hash": annotation_prompts.pack().hash,
+                "system": system,
+                "user": user,
+                "post": instance.post_text,
+                "emotional_distress": _stretches(post.emotional_distress, instance.post_text),
+                "cultural_signals": _stretches(post.cultural_signals, instance.post_text),
+                "split": selection.split,
+                "dataset_revision": revision,
+                "model": _model_name(metadata),
+            }
+        )
+    if missing := total - sum(len(doc["emotional_distress"]) + len(doc["cultural_signals"]) for doc in docs):
+        _log.warning("%d of %d annotated phrases do not stand in their posts and are left out.", missing, total)
+    return _dataset(docs)
+
+
+def _stretches(spans: Sequence[DistressSpan | SignalSpan], text: str) -> list[dict[str, Any]]:
+    found = [(locate(span.phrase, text), span.label) for span in spans]
+    return [{"start": stretch[0], "end": stretch[1], "label": label} for stretch, label in found if stretch is not None]
+
+
 def _selection(metadata: Mapping[str, Any]) -> Selection:
     for key in metadata:
         if key not in _METADATA and (close := difflib.get_close_matches(key, _METADATA, n=1, cutoff=0.8)):
             raise CultureCareError(f"--metadata: unknown key {key!r}; did you mean {close[0]!r}?")
+    posts = metadata.get("posts")
     release = metadata.get("release") or os.environ.get(RELEASE_VARIABLE)
+    split = metadata.get("split") or ("own" if posts else "test" if release else "sample")
+    if posts and split != "own":
+        raise CultureCareError(f"--metadata: split {split!r} does not go with the key 'posts', which names posts of your own")
+    if split == "own":  # `culturecare eval` hands on a `Selection`, where the file stands under `release`.
+        release = posts or metadata.get("release")
     fields = {key: metadata[key] for key in ("cultures", "text", "per_culture") if metadata.get(key) is not None}
-    split = metadata.get("split") or ("test" if release else "sample")
     return culturecare.parse_record(Selection, {"split": split, "release": release, **fields}, where="--metadata")
 
 
@@ -239,6 +306,35 @@ def label_metrics(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, A
         "macro_f1": (doc["gold"], -1 if chosen is None else chosen),
         "answered": float(chosen is not None),
     }
+
+
+def annotation_metrics(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, Any]:
+    """Metrics of one annotation. An answer that is none misses every span; `answered` tells how many are one.
+
+    What has no value is left out: `located` without a phrase, and label F1 without a pair of spans that overlap.
+    """
+    reading = read_answer(results[0] or "", doc["post"])
+    metrics: dict[str, Any] = {"answered": float(reading.reason is None)}
+    if reading.phrases:
+        metrics["located"] = (reading.located, reading.phrases)
+    kinds = {}
+    for name, field, spans in (
+        ("distress", "emotional_distress", reading.emotional_distress),
+        ("signals", "cultural_signals", reading.cultural_signals),
+    ):
+        annotated = [Stretch(span["start"], span["end"], span["label"]) for span in doc[field]]
+        marked = [Stretch(span.start, span.end, span.label) for span in spans if span.start is not None and span.end is not None]
+        kinds[name] = compare(annotated, marked)
+    for scheme in ("exact", "strict", "partial"):
+        credits_ = {name: getattr(fit, scheme) for name, fit in kinds.items()}
+        metrics |= {f"{name}_{scheme}_f1": credit for name, credit in credits_.items()}
+        metrics[f"{scheme}_f1"] = Credit(*map(sum, zip(*credits_.values(), strict=True)))
+    return metrics | {f"{name}_label_f1": fit.labels for name, fit in kinds.items() if fit.labels}
+
+
+def pooled_label_f1(of_docs: Iterable[Iterable[tuple[str, str | None]]]) -> float:
+    """`label_macro_f1` over the pairs of all documents together."""
+    return label_macro_f1(pair for pairs in of_docs for pair in pairs)
 
 
 def macro_f1(pairs: Iterable[tuple[int, int]]) -> float:

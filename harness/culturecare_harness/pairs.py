@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from culturecare import CultureCareError, Record, Split, cultures, parse_record, read_yaml
+from culturecare import SYNTHETIC_SPLITS, CultureCareError, Record, Split, cultures, parse_record, read_yaml
 from culturecare_harness.asking import Reading, ask
 from culturecare_harness.backends import check_backend, open_backend
 from culturecare_harness.judge import EMPTY_REPLY
@@ -565,7 +565,7 @@ def _notes(pairs: Sequence[Pair], judge: JudgeFile) -> list[str]:
         notes.append(f"The judge {judge.name!r} is of the family of {', '.join(kin)}: judges favour what is written as they write.")
     if pairs[0].excerpt:
         notes.append("Posts were known by their annotated phrases alone (excerpts); these rates share no table with rates on full posts.")
-    if pairs[0].split != "test":
+    if pairs[0].split in SYNTHETIC_SPLITS:
         notes.append(f"Split {pairs[0].split!r} is synthetic: written for this project, by no person in distress.")
     return notes
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["Progress", "counter", "terminal_progress"]
+__all__ = ["Progress", "TrainingProgress", "counter", "terminal_progress", "terminal_training_progress"]
 
 
 class Progress(Protocol):
@@ -24,6 +24,13 @@ class Progress(Protocol):
 
     def advance(self, finished: int, total: int) -> None:
         """Takes how many verdicts of how many are there."""
+
+
+class TrainingProgress(Progress, Protocol):
+    """Who is told how a training gets on."""
+
+    def step(self, finished: int, total: int, loss: float) -> None:
+        """Takes how many optimiser steps of how many are done, and the loss of the last."""
 
 
 def counter(progress: Progress, total: int) -> Callable[[int], None]:
@@ -39,12 +46,11 @@ def counter(progress: Progress, total: int) -> Callable[[int], None]:
 
 
 class _TerminalProgress:
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, counted: str = "Verdicts") -> None:
         self._console = console
-        self._bar = Bar(
-            TextColumn("Verdicts"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=console
-        )
-        self._task = self._bar.add_task("Verdicts", total=None, visible=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self._bar = Bar(*columns, console=console)
+        self._task = self._bar.add_task(counted, total=None, visible=False)
 
     def say(self, sentence: str) -> None:
         self._console.print(sentence, highlight=False, markup=False)
@@ -53,14 +59,28 @@ class _TerminalProgress:
         self._bar.start()  # Does nothing once it runs; the bar appears with the first verdict.
         self._bar.update(self._task, completed=finished, total=total, visible=True)
 
+    def step(self, finished: int, total: int, loss: float) -> None:
+        self._bar.update(self._task, description=f"Steps (loss {loss:.3f})")
+        self.advance(finished, total)
+
     def stop(self) -> None:
         self._bar.stop()
 
 
 @contextlib.contextmanager
-def terminal_progress(console: Console) -> Iterator[Progress]:
+def terminal_progress(console: Console) -> Iterator[TrainingProgress]:
     """Yields a `Progress` that writes to `console`, and takes its bar away at the end."""
     progress = _TerminalProgress(console)
+    try:
+        yield progress
+    finally:
+        progress.stop()
+
+
+@contextlib.contextmanager
+def terminal_training_progress(console: Console) -> Iterator[TrainingProgress]:
+    """Yields a `TrainingProgress` that writes to `console`, with loss, steps and time left, and takes its bar away at the end."""
+    progress = _TerminalProgress(console, "Steps")
     try:
         yield progress
     finally:

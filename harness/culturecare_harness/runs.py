@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import culturecare
 from culturecare import CultureCareError, DataError, Record
+from culturecare_harness.adaptation.leakage import ADAPTATION, trained_on
+from culturecare_harness.annotation.posts import annotator_note
 from culturecare_harness.backends import Metered, check_backend, open_backend
 from culturecare_harness.dataset import Selection, select_instances
 from culturecare_harness.engines import Engine
@@ -23,6 +26,7 @@ from culturecare_harness.records import (
     Result,
     digest,
     read_records,
+    whole_file,
     write_json,
     write_records,
 )
@@ -38,10 +42,23 @@ if TYPE_CHECKING:
     from culturecare_harness.backends import Backend
     from culturecare_harness.judges import JudgeFile
 
-__all__ = ["MANIFEST", "REPLIES", "JudgeOptions", "Manifest", "ReplySet", "evaluate", "judge_and_score", "load_replies", "manifest_of"]
+__all__ = [
+    "MANIFEST",
+    "POSTS",
+    "REPLIES",
+    "JudgeOptions",
+    "Manifest",
+    "ReplySet",
+    "evaluate",
+    "judge_and_score",
+    "load_replies",
+    "manifest_of",
+]
 
 MANIFEST = "run.json"
 REPLIES = "replies.jsonl"
+POSTS = "posts.jsonl"
+"""Copy of a user's own posts, so that a run on them can be read again wherever their file is by then."""
 
 
 class JudgeOptions(Record):
@@ -130,7 +147,8 @@ def evaluate(
     """
     manifest = manifest_of(choice, strategies, selection, generation)
     # What can be known to be wrong is said before a model is loaded, and before anything is written.
-    select_instances(selection)
+    instances = select_instances(selection)
+    _refuse_what_was_learnt(choice, instances)
     if judge is not None:
         check_backend(judge)
     _check_folder(folder)
@@ -138,11 +156,14 @@ def evaluate(
 
     def begin() -> None:
         if not claimed:
+            if selection.split == "own":
+                with whole_file(folder / POSTS) as copy:
+                    shutil.copyfile(culturecare.own_file(selection.release), copy)
             write_json(folder / MANIFEST, manifest)
 
     strategies_chosen = select_strategies(manifest.strategies)
     replies = generate_replies(choice, strategies_chosen, selection, generation, folder / REPLIES, begin, progress.say)
-    return judge_and_score(replies, _posts(selection), judge, manifest.model, folder, progress, options, _run_notes(manifest))
+    return judge_and_score(replies, _posts(selection), judge, manifest.model, folder, progress, options, _run_notes(manifest, instances))
 
 
 class ReplySet(Record):
@@ -199,7 +220,7 @@ def _load_run(folder: Path, release: Path | None) -> ReplySet:
     manifest = culturecare.parse_record(Manifest, _read_json(path), where=str(path))
     selection = Selection(
         split=manifest.split,
-        release=culturecare.release_dir(release) if manifest.split == "test" else None,
+        release=culturecare.release_dir(release) if manifest.split == "test" else folder / POSTS if manifest.split == "own" else None,
         cultures=manifest.cultures,
         text=manifest.text,
         per_culture=manifest.per_culture,
@@ -220,7 +241,12 @@ def _load_run(folder: Path, release: Path | None) -> ReplySet:
         raise CultureCareError(f"{folder / REPLIES}: reply {stray.id} ({stray.strategy}, {stray.instance_id}) is not of this run")
     replies.sort(key=lambda reply: order[reply.strategy])
     return ReplySet(
-        replies=tuple(replies), posts=posts, instances=instances, model=manifest.model, notes=tuple(_run_notes(manifest)), folder=folder
+        replies=tuple(replies),
+        posts=posts,
+        instances=instances,
+        model=manifest.model,
+        notes=tuple(_run_notes(manifest, instances)),
+        folder=folder,
     )
 
 
@@ -307,10 +333,25 @@ def _posts(selection: Selection) -> dict[str, str]:
     return {instance.id: instance.post_text for instance in select_instances(selection)}
 
 
-def _run_notes(manifest: Manifest) -> list[str]:
-    if manifest.per_culture is None:
-        return []
-    return [f"A trial: at most {manifest.per_culture} instances of each culture."]
+def _run_notes(manifest: Manifest, instances: Sequence[Instance]) -> list[str]:
+    notes = []
+    if manifest.per_culture is not None:
+        notes.append(f"A trial: at most {manifest.per_culture} instances of each culture.")
+    if told := annotator_note(instances, select_strategies(manifest.strategies)):
+        notes.append(told)
+    return notes
+
+
+def _refuse_what_was_learnt(choice: ModelChoice, instances: Sequence[Instance]) -> None:
+    """Refuses to benchmark an adapter on what it was trained on; split `train` is no benchmark."""
+    if choice.adapter is None or not (Path(choice.adapter).expanduser() / ADAPTATION).is_file():
+        return
+    learnt = trained_on(Path(choice.adapter).expanduser())
+    if met := [instance.id for instance in instances if instance.id in learnt and instance.split != "train"]:
+        raise CultureCareError(
+            f"adapter {choice.adapter}: was trained on {len(met)} of these {len(instances)} instances, such as {met[0]!r}, so that its "
+            "scores on them would say nothing: choose another split, or an adapter that has not seen them"
+        )
 
 
 def _check_folder(folder: Path) -> None:

@@ -9,7 +9,7 @@ import platform
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from culturecare import CultureCareError, cultures, detect_language
+from culturecare import SYNTHETIC_SPLITS, CultureCareError, cultures, detect_language
 from culturecare_harness.judges import NO_MEASURE
 from culturecare_harness.protocols import followed
 from culturecare_harness.records import Dataset, Model, Result, Score
@@ -230,7 +230,7 @@ def _notes(replies: Sequence[Reply], dataset: Dataset, judge: JudgeFile | None) 
         notes.append(f"The judge {judge.name!r} {NO_MEASURE}: its grades are no measure of a reply's quality.")
     if dataset.excerpt:
         notes.append("Posts were known by their annotated phrases alone (excerpts); these scores share no table with scores on full posts.")
-    if dataset.split != "test":
+    if dataset.split in SYNTHETIC_SPLITS:
         notes.append(f"Split {dataset.split!r} is synthetic: written for this project, by no person in distress.")
     if empty := sum(not reply.text.strip() for reply in replies):
         notes.append(f"{empty} of {len(replies)} replies are empty and were not judged.")

@@ -1,4 +1,4 @@
-"""The terminal: results, juries, comparisons and verifications as tables."""
+"""The terminal: what the commands made, as tables and sentences."""
 
 from __future__ import annotations
 
@@ -14,13 +14,25 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from culturecare_harness.adaptation.record import AdaptationRecord
+    from culturecare_harness.annotation.stage import Summary
     from culturecare_harness.jury import JuryResult
     from culturecare_harness.pairs import PairsResult
     from culturecare_harness.ranking import Rate
     from culturecare_harness.records import Result, Score
+    from culturecare_harness.report.adapted import Adapted
     from culturecare_harness.verification import Rejudged, Verification
 
-__all__ = ["print_jury_result", "print_pairs_result", "print_result", "print_verification"]
+__all__ = [
+    "print_adaptation",
+    "print_adapted",
+    "print_annotation",
+    "print_jury_result",
+    "print_made",
+    "print_pairs_result",
+    "print_result",
+    "print_verification",
+]
 
 _SUMMARIES = ("emotional", "cultural", "quality", "overall")
 
@@ -182,3 +194,65 @@ def _print_rejudged(rejudged: Rejudged, console: Console) -> None:
         f"{chance:.3f}.",
         highlight=False,
     )
+
+
+def print_adaptation(record: AdaptationRecord, console: Console) -> None:
+    """Prints what an adapter was trained on, and the loss on held-out replies before and after."""
+    data, heldout, settings, losses = record.data, record.heldout, record.training.settings, record.losses
+    records = "pairs" if settings.method == "dpo" else "examples"
+    console.print(
+        f"\n[bold]{record.training.model}[/bold] adapted by {settings.name} (rank {settings.rank}, {record.steps} steps, "
+        f"{record.seconds:.0f} s on {record.device.name}): {data.examples} {records} of {data.instances} posts from {data.source}; "
+        f"training loss {losses[0].loss:.3f} at first, {losses[-1].loss:.3f} at the end",
+        highlight=False,
+    )
+    title = f"Loss on {len(heldout.instances)} held-out replies, in nats a token"
+    table = Table("culture", "base", "adapted", "difference", title=title, title_justify="left", header_style="bold")
+    for culture, (base, adapted) in heldout.per_culture.items():
+        table.add_row(culture, f"{base:.3f}", f"{adapted:.3f}", f"{adapted - base:+.3f}")
+    compared = heldout.comparison
+    ends = "" if compared.low is None or compared.high is None else f" [{compared.low:+.3f}, {compared.high:+.3f}]"
+    table.add_row("all", f"{heldout.base:.3f}", f"{heldout.adapted:.3f}", f"{heldout.adapted - heldout.base:+.3f}{ends}")
+    console.print(table)
+    _print_notes(record.notes, console)
+
+
+def print_made(made: str, left_out: Mapping[str, int], notes: Sequence[str], console: Console) -> None:
+    """Prints what training data were made, what was left out, and what must be read with them."""
+    console.print(f"\n{made}.", highlight=False, markup=False)
+    if left_out:
+        console.print(f"Left out: {', '.join(f'{number} {reason}' for reason, number in left_out.items())}.", highlight=False, markup=False)
+    _print_notes(notes, console)
+
+
+def print_adapted(adapted: Adapted, console: Console) -> None:
+    """Prints a model's scores without and with an adapter, and their paired differences."""
+    result = adapted.adapted.result
+    console.print(
+        f"\n[bold]{result.model.name}[/bold] less its base on split {result.dataset.split}, judged by {adapted.adapted.panel.name}; "
+        "differences are paired, with 95 % intervals; p after Holm's correction",
+        highlight=False,
+    )
+    table = Table("comparison", "score", "difference", "95 % interval", "p", "posts", header_style="bold")
+    for compared in (*adapted.same, *adapted.across):
+        if compared.difference is None or compared.low is None or compared.high is None or compared.p_adjusted is None:
+            figures = [compared.reason or "", "", ""]
+        else:
+            p = "<0.001" if compared.p_adjusted < 0.001 else f"{compared.p_adjusted:.3f}"
+            figures = [f"{compared.difference:+.2f}", f"[{compared.low:+.2f}, {compared.high:+.2f}]", p]
+        table.add_row(f"{compared.a} less {compared.b}", compared.metric, *figures, str(compared.n))
+    console.print(table)
+    _print_notes(result.notes, console)
+
+
+def print_annotation(summary: Summary, console: Console) -> None:
+    """Prints how many posts were annotated, and what was dropped."""
+    console.print(
+        f"\n{summary.answered} of {summary.posts} posts annotated, with {summary.spans} spans; {summary.located} of "
+        f"{summary.phrases} phrases stand in their posts; {summary.with_schema} answers were asked for with the JSON schema.",
+        highlight=False,
+    )
+    if summary.dropped:
+        console.print(f"Dropped: {', '.join(f'{number} {reason}' for reason, number in summary.dropped.items())}.", highlight=False)
+    for name, reason in summary.unanswered.items():
+        console.print(f"No annotation of {name}: {reason}.", highlight=False, markup=False)

@@ -9,7 +9,7 @@ from typer.exceptions import TyperException
 
 # isort: off
 # In the order in which `--help` lists their commands; importing a module hangs them into the app.
-from culturecare_harness.cli import run, report, judge, human, board, catalogue, data  # noqa: F401
+from culturecare_harness.cli import run, annotate, report, judge, human, adapt, board, catalogue, data  # noqa: F401
 from culturecare_harness.cli._app import app
 # isort: on
 

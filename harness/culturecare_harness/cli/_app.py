@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-__all__ = ["app", "data_app", "human_app", "judge_app"]
+__all__ = ["adapt_app", "app", "data_app", "human_app", "judge_app"]
 
 app = typer.Typer(
     help="Benchmark language models on culturally sensitive emotional support.",
@@ -19,7 +19,7 @@ app = typer.Typer(
 
 
 class _RunByDefault(TyperGroup):
-    """`culturecare judge PATH` is `culturecare judge run PATH`."""
+    """`culturecare judge PATH` is `culturecare judge run PATH`, and so for each group with a command `run`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in {*self.commands, "-h", "--help"}:
@@ -37,3 +37,9 @@ data_app = typer.Typer(help="Look at, check and prepare the dataset.", no_args_i
 app.add_typer(data_app, name="data")
 human_app = typer.Typer(help="Have people rate replies: plan, make a packet, serve it, import answers, score.", no_args_is_help=True)
 app.add_typer(human_app, name="human")
+adapt_app = typer.Typer(
+    help="Adapt a model: make training data, train an adapter, see whether it helped. `adapt --model …` is `adapt run --model …`.",
+    no_args_is_help=True,
+    cls=_RunByDefault,
+)
+app.add_typer(adapt_app, name="adapt")

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from culturecare_harness.generate import ModelChoice
     from culturecare_harness.judges import JudgeFile
-    from culturecare_harness.progress import Progress
+    from culturecare_harness.progress import Progress, TrainingProgress
     from culturecare_harness.records import Result
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Release",
     "RetryFailed",
     "Store",
+    "choice_of",
     "console",
     "judge_of",
     "prepare_packaged_model",
@@ -88,6 +90,35 @@ def settings(given: list[str] | None, option: str) -> dict[str, Any]:
     return settings
 
 
+def choice_of(
+    model: str,
+    backend: str | None,
+    base_url: str | None,
+    model_arg: list[str] | None,
+    batch_size: int,
+    device: str | None,
+    adapter: str | None = None,
+) -> ModelChoice:
+    from culturecare import CultureCareError
+    from culturecare_harness.generate import ModelChoice
+
+    arguments = settings(model_arg, "--model-arg")
+    if base_url is not None:
+        if not base_url.startswith(("http://", "https://")):
+            raise CultureCareError(f"--base-url {base_url!r}: must be an address such as http://localhost:8000/v1")
+        backend = backend or "local-chat-completions"
+        path = "chat/completions" if "chat" in backend else "completions"
+        arguments = {"base_url": f"{base_url.rstrip('/')}/{path}", "num_concurrent": batch_size, **arguments}
+    backend = backend or "hf"
+    if adapter is not None:
+        if backend != "hf":
+            raise CultureCareError(f"--adapter: back end {backend!r} loads none: have its server load it, or use back end hf")
+        if adapter.startswith((".", "/", "~")) and not Path(adapter).expanduser().is_dir():
+            raise CultureCareError(f"--adapter {adapter}: is no folder; name one that `culturecare adapt` made, or one of the Hub")
+        arguments = {**arguments, "peft": adapter}
+    return ModelChoice(name=model, backend=backend, arguments=arguments, batch_size=1 if base_url else batch_size, device=device)
+
+
 def judge_of(name: str, settings: list[str] | None, max_cost: float | None = None) -> JudgeFile | None:
     if name == "none":
         return None
@@ -114,7 +145,7 @@ def console(*, stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(stderr=stderr, width=160)
 
 
-def progress_bar() -> AbstractContextManager[Progress]:
+def progress_bar() -> AbstractContextManager[TrainingProgress]:
     from culturecare_harness.progress import terminal_progress
 
     return terminal_progress(console(stderr=True))

@@ -18,10 +18,10 @@ from culturecare_harness.cli._options import (
     Release,
     RetryFailed,
     Store,
+    choice_of,
     judge_of,
     prepare_packaged_model,
     progress_bar,
-    settings,
     show,
 )
 
@@ -30,6 +30,7 @@ from culturecare_harness.cli._options import (
     epilog="Examples:\n\n  culturecare eval --model packaged:smollm2 --strategies standard,cga --limit 2\n\n"
     "  culturecare eval --model Qwen/Qwen2.5-7B-Instruct --judge llama-3.1-70b --judge-set base_url=http://localhost:8000/v1\n\n"
     "  culturecare eval --model my-model --base-url http://localhost:8080/v1 --split sample --judge o3-mini\n\n"
+    "  culturecare eval --model packaged:smollm2 --adapter runs/adapter --limit 2\n\n"
     "  culturecare eval --model my-model --base-url http://localhost:8080/v1 --protocol sample-v1 --judge-set base_url=http://localhost:8000/v1"
 )
 def eval(  # noqa: A001 - the command's name.
@@ -44,6 +45,10 @@ def eval(  # noqa: A001 - the command's name.
     base_url: Annotated[
         str | None,
         typer.Option("--base-url", help="Address of an OpenAI-compatible server that runs the model, ending in /v1.", show_default=False),
+    ] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option("--adapter", help="Folder or Hub name of an adapter to load upon the model.", show_default=False),
     ] = None,
     model_arg: Annotated[
         list[str] | None,
@@ -67,6 +72,10 @@ def eval(  # noqa: A001 - the command's name.
         ),
     ] = None,
     release: Release = None,
+    posts: Annotated[
+        Path | None,
+        typer.Option("--posts", help="File of your own posts in the released format, as `culturecare annotate` makes.", show_default=False),
+    ] = None,
     text: Annotated[
         Literal["auto", "full", "excerpt"],
         typer.Option("--text", help="Posts with full text, excerpts, or whichever the split has."),
@@ -106,17 +115,10 @@ def eval(  # noqa: A001 - the command's name.
     """
     from culturecare import CultureCareError
     from culturecare_harness.dataset import Selection
-    from culturecare_harness.generate import Generation, ModelChoice
+    from culturecare_harness.generate import Generation
     from culturecare_harness.runs import JudgeOptions, evaluate, manifest_of
 
-    arguments = settings(model_arg, "--model-arg")
-    if base_url is not None:
-        if not base_url.startswith(("http://", "https://")):
-            raise CultureCareError(f"--base-url {base_url!r}: must be an address such as http://localhost:8000/v1")
-        backend = backend or "local-chat-completions"
-        path = "chat/completions" if "chat" in backend else "completions"
-        arguments = {"base_url": f"{base_url.rstrip('/')}/{path}", "num_concurrent": batch_size, **arguments}
-    choice = ModelChoice(name=model, backend=backend or "hf", arguments=arguments, batch_size=1 if base_url else batch_size, device=device)
+    choice = choice_of(model, backend, base_url, model_arg, batch_size, device, adapter)
     import culturecare
 
     if protocol is not None:
@@ -127,11 +129,13 @@ def eval(  # noqa: A001 - the command's name.
         names, selection, generation = plan(followed, None if strategies == "all" else strategies.split(","), release)
         judge = followed.judge.name if followed.judge is not None else "none"
     else:
-        chosen_split = split or ("test" if release or os.environ.get("CULTURECARE_RELEASE") else "sample")
+        if posts is not None and (split or release):
+            raise CultureCareError("--posts: names posts of your own; leave --split and --release out")
+        chosen_split = "own" if posts else split or ("test" if release or os.environ.get("CULTURECARE_RELEASE") else "sample")
         names = strategies.split(",")
         selection = Selection(
             split=chosen_split,
-            release=culturecare.release_dir(release) if chosen_split == "test" else None,
+            release=culturecare.release_dir(release) if chosen_split == "test" else posts,
             cultures=tuple(cultures.split(",")),
             text=text,
             per_culture=limit,
@@ -190,7 +194,7 @@ def packaged_model() -> None:
 def _refuse_what_the_protocol_fixes(ctx: typer.Context, protocol: str) -> None:
     from culturecare import CultureCareError
 
-    fixed = ("cultures", "split", "text", "limit", "judge", "temperature", "max_gen_toks", "seed")
+    fixed = ("cultures", "split", "posts", "text", "limit", "judge", "temperature", "max_gen_toks", "seed")
     for name in fixed:
         if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE":
             option = f"--{name.replace('_', '-')}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from culturecare import CultureCareError, DataError, Record
+from culturecare import SYNTHETIC_SPLITS, CultureCareError, DataError, Record
 from culturecare_harness.agreement import Coefficient
 from culturecare_harness.human.answers import join_answers
 from culturecare_harness.human.condition_scores import (
@@ -326,7 +326,7 @@ def _notes(
         notes.append(f"Cultures with one rater, whose agreement cannot be told: {', '.join(alone)}.")
     if packet.packet.excerpt:
         notes.append("Posts were known by their annotated phrases alone (excerpts); these scores share no table with scores on full posts.")
-    if key.header.split != "test":
+    if key.header.split in SYNTHETIC_SPLITS:
         notes.append(f"Split {key.header.split!r} is synthetic: written for this project, by no person in distress.")
     notes += [
         f"The judge {judge.name} {NO_MEASURE}: its grades are no measure of a reply's quality." for judge in judged if not judge.measure

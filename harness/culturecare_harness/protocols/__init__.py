@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from culturecare import CultureCareError, Record, Split, parse_record, read_yaml
+from culturecare import CultureCareError, Record, parse_record, read_yaml
 from culturecare_harness.records import Hash, Judge, digest
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Posts(Record):
         instances: Fingerprint of the posts' cultures and ids, from `Posts.fingerprint`.
     """
 
-    split: Split
+    split: Literal["test", "sample", "train"]
     revision: Hash
     excerpt: bool
     per_culture: int | None = Field(default=None, ge=1)

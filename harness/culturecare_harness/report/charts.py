@@ -61,15 +61,19 @@ class Forest:
     left: float
     right: float
     zero: float
+    reference: str
     ticks: tuple[Tick, ...]
     rows: tuple[ForestRow, ...]
 
 
-def forest(groups: Sequence[tuple[str, Sequence[tuple[str, float | None, float | None, float | None, str, str, str]]]]) -> Forest:
+def forest(
+    groups: Sequence[tuple[str, Sequence[tuple[str, float | None, float | None, float | None, str, str, str]]]], reference: str
+) -> Forest:
     """Lays out differences with their intervals, in groups.
 
     Args:
         groups: Of each group its heading and rows: label, difference, ends of the interval, figures and p in words, reading.
+        reference: What lies at 0.
     """
     left, right, step = 148.0, 520.0, 26.0
     ends = [abs(end) for _, rows in groups for row in rows for end in row[1:4] if end is not None]
@@ -105,7 +109,7 @@ def forest(groups: Sequence[tuple[str, Sequence[tuple[str, float | None, float |
     marks = range(-round(reach / size), round(reach / size) + 1)
     digits = 2 if size == 0.25 else 1
     ticks = tuple(Tick(place(mark * size), f"{mark * size:+z.{digits}f}".replace("-", "−") if mark else "0") for mark in marks)
-    return Forest(width=760, height=y + 18, left=left, right=right, zero=place(0), ticks=ticks, rows=tuple(rows))
+    return Forest(width=760, height=y + 18, left=left, right=right, zero=place(0), reference=reference, ticks=ticks, rows=tuple(rows))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from culturecare import SYNTHETIC_SPLITS
 from culturecare import cultures as registry
 from culturecare_harness.counting import counted
 from culturecare_harness.judges import NO_MEASURE
@@ -269,7 +270,7 @@ def _check_of(panel: Panel, checks: Iterable[CheckReport]) -> CheckReport | None
 
 
 def _unfit_posts(split: str, *, excerpt: bool) -> list[str]:
-    if split != "test":
+    if split in SYNTHETIC_SPLITS:
         return [f"the posts and peers' replies of split {split} are synthetic: no person in distress, and no peer, wrote them"]
     if excerpt:
         return ["the posts were known by their annotated phrases alone (excerpts), so that neither model nor judge read what people wrote"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from culturecare import cultures
 from culturecare_harness.counting import counted
+from culturecare_harness.report.adapted import adapted_sections
 from culturecare_harness.report.claims import answer_claims
 from culturecare_harness.report.figures import listed
 from culturecare_harness.report.items import best_and_worst, items_note
@@ -53,6 +54,7 @@ def build_report(evidence: Evidence) -> Report:
             Judgement(panel.name, f"judge-{place}", tuple(section(graded, evidence.cultures) for graded in evidence.by(panel)))
             for place, panel in enumerate(panels, 1)
         ),
+        adapted=tuple(adapted_sections(evidence)),
         published=published_table(),
         published_notes=published().differs,
         items=tuple(found for graded in evidence.by(panels[0]) for found in best_and_worst(graded)),

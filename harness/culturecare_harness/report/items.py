@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from culturecare import cultures
+from culturecare import SYNTHETIC_SPLITS, cultures
 from culturecare_harness.quoting import repeats
 from culturecare_harness.report.figures import grade
 from culturecare_harness.report.page import Item, ItemList
@@ -49,7 +49,7 @@ def _first_of_each(scored: Iterable[tuple[float, Reply]]) -> list[Reply]:
 def _item(graded: Graded, reply: Reply) -> Item:
     scores = graded.by_reply[reply.id]
     post = graded.run.there.posts[reply.instance_id]
-    may_show = reply.split != "test"
+    may_show = reply.split in SYNTHETIC_SPLITS
     withheld = not may_show and repeats(reply.text, post)
     return Item(
         heading=f"{reply.strategy}: overall {grade(scores['overall'])}",
@@ -65,6 +65,6 @@ def _item(graded: Graded, reply: Reply) -> Item:
 def items_note(panel: Panel, split: str) -> str:
     """What must be read with the items: how they were chosen, and what of them is shown."""
     note = f"By overall score under {panel.name}, {_ITEMS} of each kind and model, no post twice. They show what the judge rewards. "
-    if split == "test":
-        return note + "Posts are not shown, for the dataset's sake: an item is named by culture and id."
+    if split not in SYNTHETIC_SPLITS:
+        return note + "Posts are not shown, for their authors' sake: an item is named by culture and id."
     return note + "The posts are synthetic: no real person wrote them. They tell of distress."

@@ -33,6 +33,10 @@ CITATIONS: tuple[str, ...] = (
 """What the methods rest on, besides the paper."""
 
 
+_POSTS = {"test": "--split test --release path/to/release", "own": "--posts path/to/posts.jsonl"}
+"""How a command names the posts of a split whose files are a user's to name."""
+
+
 @dataclass(frozen=True)
 class Methods:
     """The methods paragraph.
@@ -147,14 +151,18 @@ def _eval(run: Run, name: str) -> str:
     if manifest is None:
         return ""
     model, generation = manifest.model, manifest.generation
+    arguments = dict(model.arguments)
+    adapter = arguments.pop("peft", None)
+    name_of_base = model.name.removesuffix(f"+{adapter}")
     words = [
         "culturecare eval",
-        f"--model {_word('packaged:smollm2' if model.name == 'smollm2' else model.name)}",
+        f"--model {_word('packaged:smollm2' if name_of_base == 'smollm2' else name_of_base)}",
         f"--backend {_word(model.backend)}",
     ]
-    words += [f"--model-arg {_word(f'{key}={value}')}" for key, value in sorted(model.arguments.items()) if leaks([key, value]) is None]
+    words += [] if adapter is None else [f"--adapter {_word(adapter)}"]
+    words += [f"--model-arg {_word(f'{key}={value}')}" for key, value in sorted(arguments.items()) if leaks([key, value]) is None]
     words.append(f"--strategies {_word(','.join(manifest.strategies))}")
-    words.append(f"--split {manifest.split}" + (" --release path/to/release" if manifest.split == "test" else ""))
+    words.append(_POSTS.get(manifest.split, f"--split {manifest.split}"))
     words.append(f"--cultures {_word(','.join(manifest.cultures))} --text {_word(manifest.text)}")
     if manifest.per_culture is not None:
         words.append(f"--limit {manifest.per_culture}")

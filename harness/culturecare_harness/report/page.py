@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from culturecare_harness.report.claims import Answer
     from culturecare_harness.report.methods import Methods
 
-__all__ = ["Cell", "HeatCell", "HeatGroup", "Item", "ItemList", "Judgement", "Report", "ScoreRow", "Section", "Table"]
+__all__ = ["AdaptedSection", "Cell", "HeatCell", "HeatGroup", "Item", "ItemList", "Judgement", "Report", "ScoreRow", "Section", "Table"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,18 @@ class Section:
 
 
 @dataclass(frozen=True)
+class AdaptedSection:
+    """A model with its adapter beside the model without, as one judge graded both."""
+
+    adapted: str
+    base: str
+    judge: str
+    anchor: str
+    forest: Forest
+    differences: Table
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What one judge or jury says of all runs."""
 
@@ -131,6 +143,7 @@ class Report:
     culture_names: tuple[str, ...]
     dimensions: tuple[str, ...]
     judgements: tuple[Judgement, ...]
+    adapted: tuple[AdaptedSection, ...]
     published: Table
     published_notes: tuple[str, ...]
     items: tuple[ItemList, ...]

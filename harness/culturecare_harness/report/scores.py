@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from culturecare import cultures
-from culturecare_harness.counting import counted
-from culturecare_harness.report.charts import Forest, forest, profile
-from culturecare_harness.report.figures import grade, interval, p_value, percent, signed, signed_interval, with_interval
+from culturecare_harness.report.charts import profile
+from culturecare_harness.report.differences import GROUPS, difference_forest, difference_table
+from culturecare_harness.report.figures import grade, interval, with_interval
 from culturecare_harness.report.page import Cell, HeatCell, HeatGroup, ScoreRow, Section, Table
 from culturecare_harness.report.published import PublishedRow, published, published_model
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.significance import Comparison, compare_many
-from culturecare_harness.stats import LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["published_table", "section"]
 
-_GROUPS = ("emotional", "cultural", "quality", "overall")
 _BASELINE = "standard"
 _STEPS = 8
 
@@ -60,7 +58,7 @@ def section(graded: Graded, keys: Sequence[str]) -> Section:
             )
             for name in names
         ),
-        forest=_forest(compared) if compared else None,
+        forest=difference_forest(compared, _BASELINE) if compared else None,
         differences=_difference_table(compared) if compared else None,
         profile=profile(
             names,
@@ -114,60 +112,16 @@ def _differences(graded: Graded) -> list[Comparison]:
     names = _strategies_of(graded)
     if _BASELINE not in names or len(names) < 2:
         return []
-    values = {metric: {name: graded.values[metric][name] for name in names} for metric in _GROUPS}
+    values = {metric: {name: graded.values[metric][name] for name in names} for metric in GROUPS}
     return compare_many(values, graded.cultures, baseline=_BASELINE)
 
 
-def _reading(comparison: Comparison) -> str:
-    if comparison.p_adjusted is None or comparison.difference is None:
-        return "not tested"
-    if comparison.p_adjusted >= 1 - LEVEL:
-        return "within chance"
-    return "higher" if comparison.difference > 0 else "lower"
-
-
-def _forest(compared: Sequence[Comparison]) -> Forest:
-    groups = []
-    for metric in _GROUPS:
-        rows = [
-            (
-                one.a,
-                one.difference,
-                one.low,
-                one.high,
-                "not tested" if one.p is None else f"{signed(one.difference)} {signed_interval(one.low, one.high)}",
-                "" if one.p is None else f"p {p_value(one.p_adjusted)}",
-                _reading(one),
-            )
-            for one in compared
-            if one.metric == metric
-        ]
-        groups.append((metric.capitalize(), rows))
-    return forest(groups)
-
-
 def _difference_table(compared: Sequence[Comparison]) -> Table:
-    return Table(
-        caption=f"Each strategy less {_BASELINE}, in grades, over the cultures; p by a paired permutation test, two-sided, after Holm's "
-        f"correction for {counted(sum(one.p is not None for one in compared), 'comparison')}",
-        head=("Score", "Strategy", "Difference", "95 % interval", "p", "Effect (d)", "Higher on", "Instances", "Reading"),
-        rows=tuple(
-            (
-                one.metric.capitalize(),
-                one.a,
-                signed(one.difference),
-                signed_interval(one.low, one.high) or "–",
-                p_value(one.p_adjusted),
-                signed(one.effect),
-                percent(one.superiority),
-                str(one.n),
-                _reading(one) if one.reason is None else one.reason,
-            )
-            for one in compared
-        ),
-        note="Effect: the difference over the standard deviation of the instances' differences (Cohen's d for pairs, with Hedges' "
-        "correction). Higher on: share of the instances on which the strategy is higher than the baseline, ties counting half.",
-        numbers=frozenset(range(2, 8)),
+    return difference_table(
+        compared,
+        caption=f"Each strategy less {_BASELINE}",
+        names=("Strategy", lambda one: one.a),
+        higher_on="Higher on: share of the instances on which the strategy is higher than the baseline, ties counting half.",
     )
 
 

@@ -6,6 +6,8 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jinja2.meta
+import jinja2.sandbox
 from pydantic import Field
 
 import culturecare
@@ -42,6 +44,12 @@ class Strategy(Record):
     system: str
     user: str
     principles: tuple[str, ...] = ()
+
+    @property
+    def shows_annotations(self) -> bool:
+        """Whether its prompts list what annotators marked in the post."""
+        parsed = jinja2.sandbox.SandboxedEnvironment().parse(self.system + self.user)
+        return not jinja2.meta.find_undeclared_variables(parsed).isdisjoint({"distress", "signals"})
 
     @property
     def hash(self) -> str:

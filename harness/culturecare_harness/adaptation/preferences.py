@@ -1,0 +1,343 @@
+"""Preference pairs: of all replies to a post, what a judge graded best against what it graded worst, for direct preference optimisation.
+
+The replies come from runs that are finished: under several strategies, by several seeds, or of several models. The prompt is that of
+`standard` whatever a reply was asked by, so that what is preferred is learnt without annotation.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from culturecare import CultureCareError, DataError, Record, parse_record, read_json_lines
+from culturecare_harness.adaptation.distillation import admit_posts, check_out
+from culturecare_harness.adaptation.examples import Preference, Written, example_id
+from culturecare_harness.adaptation.leakage import deduplicate
+from culturecare_harness.adaptation.preview import write_preview
+from culturecare_harness.adaptation.sources import licence_of
+from culturecare_harness.judges import NO_MEASURE, judges
+from culturecare_harness.records import Reply, Verdict, write_records
+from culturecare_harness.rubrics import select_rubric
+from culturecare_harness.runs import MANIFEST, JudgeOptions, Manifest, judge_and_score, load_replies
+from culturecare_harness.scoring import reply_metrics
+from culturecare_harness.strategies import render, select_strategies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from culturecare_harness.judges import JudgeFile
+    from culturecare_harness.progress import Progress
+    from culturecare_harness.records import Instance, Judge
+    from culturecare_harness.runs import ReplySet
+    from culturecare_harness.strategies import Strategy
+
+__all__ = ["Paired", "Pairing", "pairs"]
+
+
+class Pairing(Record):
+    """Which pairs are made.
+
+    Attributes:
+        strategy: Strategy under whose prompt the replies are written.
+        min_difference: Least difference between the two overall grades, in [0, 4]; a judge's small differences are noise.
+        per_instance: The most pairs of one post: best and worst, then second best and second worst, and so on.
+    """
+
+    strategy: str = "standard"
+    min_difference: float = Field(default=0.5, gt=0, le=4)
+    per_instance: int = Field(default=1, ge=1)
+
+
+class Paired(Record):
+    """What pairing made.
+
+    Attributes:
+        path: The file of preferences.
+        posts: Number of posts that were replied to.
+        replies: Number of replies.
+        kept: Number of pairs.
+        left_out: Number of replies that were in no pair for a fault of their own, and of posts and pairs, by reason.
+        difference: Mean difference between the two overall grades.
+        chosen_characters: Mean length of the preferred replies; a judge that prefers long ones teaches length.
+        rejected_characters: Mean length of the others.
+        notes: Sentences that must be read with a model trained on this.
+    """
+
+    path: Path
+    posts: int
+    replies: int
+    kept: int
+    left_out: dict[str, int]
+    difference: float
+    chosen_characters: float
+    rejected_characters: float
+    notes: tuple[str, ...]
+
+
+def pairs(
+    folders: Sequence[Path],
+    judge: JudgeFile | None,
+    out: Path,
+    progress: Progress,
+    *,
+    pairing: Pairing | None = None,
+    options: JudgeOptions | None = None,
+    permission: Path | None = None,
+    release: Path | None = None,
+) -> Paired:
+    """Makes preference pairs from the replies of finished runs.
+
+    Beside `out` stands a page `.md` for people.
+
+    Args:
+        folders: Folders of runs, on the same posts or on different ones; never the benchmark's.
+        judge: Whose grades count; what it has not judged is judged now. Null for the one judge that has judged all of the runs.
+        out: JSON Lines file of preferences.
+        progress: Told how it gets on.
+        pairing: Which pairs are made, by default as `Pairing` says.
+        options: How judging runs.
+        permission: File with a written arrangement for posts that are forbidden otherwise.
+        release: Folder of the released files, for the leak check.
+
+    Raises:
+        CultureCareError: Posts are forbidden or the benchmark's, a folder holds no finished run, it is not clear whose grades count, or no
+            two replies are far enough apart.
+    """
+    pairing, options = pairing or Pairing(), options or JudgeOptions()
+    check_out(out)
+    if not folders:
+        raise CultureCareError("no run was named: name the folders of finished runs, such as those of `culturecare eval --split train`")
+    for folder in folders:
+        _refuse_benchmark(folder)
+    runs = [(folder, load_replies(folder, release, progress)) for folder in folders]
+    instances = {instance.id: instance for _, run in runs for instance in run.instances}
+    admission = admit_posts(list(instances.values()), ", ".join(str(folder) for folder in folders), permission, release)
+    named = judge.judge if judge is not None else _only_judge(folders)
+    left_out: collections.Counter[str] = collections.Counter()
+    by_post: dict[str, list[_Graded]] = {name: [] for name in instances}
+    for folder, run in runs:
+        for reply, verdicts in _judged(folder, run, named, judge, progress, options):
+            graded = _graded(reply, verdicts, admission.held_out, left_out)
+            if graded is not None:
+                by_post[reply.instance_id].append(graded)
+    [strategy] = select_strategies([pairing.strategy])
+    made = [
+        pair for name, of_post in by_post.items() for pair in _of_post(of_post, instances[name], strategy, named.name, pairing, left_out)
+    ]
+    preferences, gone = deduplicate(made)
+    left_out.update(gone)
+    if not preferences:
+        raise CultureCareError(_no_pair(by_post, left_out, pairing))
+    notes = (*admission.notes, *_notes(judge, named))
+    paired = Paired(
+        path=out,
+        posts=len(instances),
+        replies=sum(len(run.replies) for _, run in runs),
+        kept=len(preferences),
+        left_out=dict(left_out),
+        difference=statistics.fmean(_overall(pair.chosen_by) - _overall(pair.rejected_by) for pair in preferences),
+        chosen_characters=statistics.fmean(len(pair.chosen) for pair in preferences),
+        rejected_characters=statistics.fmean(len(pair.rejected) for pair in preferences),
+        notes=notes,
+    )
+    write_preview(out.with_suffix(".md"), f"Preferences by the judge {named.name}", _facts(paired), preferences, notes)
+    write_records(out, preferences)
+    return paired
+
+
+def _refuse_benchmark(folder: Path) -> None:
+    """Refuses a run on the benchmark before anything else is asked of it."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise DataError(
+            f"{folder}: is not the folder of a run (it has no {MANIFEST}); pairs are made of what `culturecare eval --out` wrote"
+        )
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as the record of a run ({error})") from error
+    manifest = parse_record(Manifest, fields, where=str(path))
+    if manifest.split in ("sample", "test"):
+        raise CultureCareError(
+            f"{folder}: is a run on split {manifest.split!r}, the benchmark's, which no model is trained on: make a run on posts for "
+            "training, such as `culturecare eval --split train`"
+        )
+
+
+# --- Grades ----------------------------------------------------------------------------------------------------------------------
+
+
+def _only_judge(folders: Iterable[Path]) -> Judge:
+    """The judge that has judged all of the runs, where it is the only one.
+
+    Raises:
+        CultureCareError: There is none, or there are several.
+    """
+    of_folders = [{verdict.judge for verdict in _verdicts_in(folder)} for folder in folders]
+    common = set.intersection(*of_folders)
+    if len(common) != 1:
+        names = ", ".join(sorted({f"{judge.name} {judge.settings_hash[:6]}" for judge in common or set().union(*of_folders)}))
+        what = (
+            f"was judged by several ({names})" if common else f"has no judge in common (there are {names})" if names else "was not judged"
+        )
+        raise CultureCareError(f"{', '.join(str(folder) for folder in folders)}: {what}; name a judge with --judge")
+    return common.pop()
+
+
+def _verdicts_in(folder: Path) -> Iterable[Verdict]:
+    """The verdicts of single judges; those of a jury, and preferences between pairs, are passed over."""
+    for path in sorted(folder.glob("*.verdicts.jsonl")):
+        for number, fields in read_json_lines(path):
+            if isinstance(fields, dict) and fields.keys().isdisjoint({"jurors", "forward"}):
+                yield parse_record(Verdict, fields, where=f"{path}:{number}")
+
+
+def _judged(
+    folder: Path, run: ReplySet, named: Judge, judge: JudgeFile | None, progress: Progress, options: JudgeOptions
+) -> Iterable[tuple[Reply, list[Verdict]]]:
+    """Each reply with one verdict a dimension; a run that the judge has not judged in whole is judged now."""
+    by_reply = _by_reply(folder, named)
+    size = len(select_rubric(named.rubric).dimensions)
+    if any(len(by_reply[reply.id]) < size for reply in run.replies):
+        if judge is None:
+            raise CultureCareError(
+                f"{folder}: the judge {named.name!r} has not judged all of its replies; name it with --judge, and it does now"
+            )
+        judge_and_score(run.replies, run.posts, judge, run.model, folder, progress, options, run.notes)
+        by_reply = _by_reply(folder, named)
+    return [(reply, list(by_reply[reply.id].values())) for reply in run.replies]
+
+
+def _by_reply(folder: Path, named: Judge) -> dict[str, dict[str, Verdict]]:
+    by_reply: dict[str, dict[str, Verdict]] = collections.defaultdict(dict)
+    for verdict in _verdicts_in(folder):
+        if verdict.judge == named:
+            by_reply[verdict.reply_id][verdict.dimension] = verdict
+    return by_reply
+
+
+# --- Pairs -----------------------------------------------------------------------------------------------------------------------
+
+
+class _Graded(Record):
+    """A reply with its grades; `fluent` says that it is in the post's language."""
+
+    text: str
+    model: str
+    strategy: str
+    emotional: float
+    cultural: float
+    fluent: bool
+
+    @property
+    def overall(self) -> float:
+        return (self.emotional + self.cultural) / 2
+
+
+def _graded(reply: Reply, verdicts: Sequence[Verdict], held_out: frozenset[str], left_out: collections.Counter[str]) -> _Graded | None:
+    metrics = reply_metrics(reply.text, reply.language, verdicts)
+    reason = None
+    if reply.instance_id in held_out:
+        reason = "held out for the benchmark"
+    elif not reply.text.strip():
+        reason = "empty"
+    elif metrics["coverage"] != 1:
+        reason = "without a grade on every dimension"
+    if reason is not None:
+        left_out[reason] += 1
+        return None
+    return _Graded.model_validate(
+        {
+            "text": reply.text.strip(),
+            "model": reply.model,
+            "strategy": reply.strategy,
+            "emotional": metrics["emotional"],
+            "cultural": metrics["cultural"],
+            "fluent": metrics["same_language"] == 1,
+        }
+    )
+
+
+def _of_post(
+    replies: Sequence[_Graded], instance: Instance, strategy: Strategy, judge: str, pairing: Pairing, left_out: collections.Counter[str]
+) -> Iterable[Preference]:
+    """Best and worst, second best and second worst, and so on, while they are far enough apart.
+
+    A reply in another language than the post's may be the worse one and never the better one.
+    """
+    ordered = sorted(replies, key=lambda reply: reply.overall, reverse=True)
+    better = [reply for reply in ordered if reply.fluent]
+    used = 0
+    for best, worst in zip(better, reversed(ordered), strict=False):
+        if used == pairing.per_instance or best.overall - worst.overall < pairing.min_difference:
+            break
+        used += 1
+        yield _preference(best, worst, instance, strategy, judge)
+    if not used:
+        left_out["posts without two replies far enough apart"] += 1
+
+
+def _preference(best: _Graded, worst: _Graded, instance: Instance, strategy: Strategy, judge: str) -> Preference:
+    prompt = render(strategy, instance)
+    chosen_by, rejected_by = (
+        Written(model=reply.model, strategy=reply.strategy, judge=judge, emotional=reply.emotional, cultural=reply.cultural)
+        for reply in (best, worst)
+    )
+    return Preference(
+        id=example_id(prompt.system, prompt.user, best.text, worst.text),
+        instance_id=instance.id,
+        culture=instance.culture,
+        language=instance.language,
+        synthetic=instance.synthetic,
+        training=instance.training,
+        licence=licence_of(instance),
+        strategy=strategy.name,
+        prompt_hash=prompt.prompt_hash,
+        post=instance.post_text,
+        system=prompt.system,
+        user=prompt.user,
+        chosen=best.text,
+        rejected=worst.text,
+        chosen_by=chosen_by,
+        rejected_by=rejected_by,
+    )
+
+
+# --- What is said ----------------------------------------------------------------------------------------------------------------
+
+
+def _overall(written: Written) -> float:
+    return (written.emotional + written.cultural) / 2
+
+
+def _notes(judge: JudgeFile | None, named: Judge) -> Iterable[str]:
+    known = judge or next((each for each in judges().values() if each.judge == named), None)
+    if known is not None and not known.measure:
+        yield f"The judge {named.name!r} {NO_MEASURE}: its grades are no measure, and neither are these preferences."
+
+
+def _facts(paired: Paired) -> Mapping[str, object]:
+    return {
+        "pairs": f"{paired.kept} from {paired.replies} replies to {paired.posts} posts",
+        "mean difference of the overall grades": f"{paired.difference:.2f}",
+        "mean length": f"{paired.chosen_characters:.0f} characters preferred, {paired.rejected_characters:.0f} not",
+        "left out": ", ".join(f"{number} {reason}" for reason, number in paired.left_out.items()) or "nothing",
+    }
+
+
+def _no_pair(by_post: Mapping[str, Sequence[_Graded]], left_out: Mapping[str, int], pairing: Pairing) -> str:
+    spreads = [
+        max(each.overall for each in replies) - min(each.overall for each in replies) for replies in by_post.values() if len(replies) > 1
+    ]
+    counts = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
+    if not spreads:
+        return f"no post has two graded replies ({counts}): give runs of several strategies, seeds or models"
+    return (
+        f"no two replies to one post are {pairing.min_difference:g} apart ({counts}): the largest difference is {max(spreads):.2f} and the "
+        f"median {statistics.median(spreads):.2f}; lower --min-difference, or give more runs"
+    )

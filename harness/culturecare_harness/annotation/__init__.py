@@ -1,0 +1,1 @@
+"""Annotation at use: a model marks distress and cultural signals in posts that nobody annotated, and is scored against those who did."""

@@ -1,0 +1,144 @@
+"""Runs on a user's own posts, seeds that reach a server, and adapters that have seen the answers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from culturecare import CultureCareError, DataError, load_instances, read_instances
+from culturecare_harness.dataset import Selection
+from culturecare_harness.generate import Generation, ModelChoice
+from culturecare_harness.runs import JudgeOptions, evaluate, load_replies
+from tests.servers import ChatServer, chat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+POST = "The whole house is asleep and I am still counting what I should have said to my father."
+
+
+class Silent:
+    """A progress that nobody reads."""
+
+    def say(self, sentence: str) -> None:
+        """Takes it."""
+
+    def advance(self, finished: int, total: int) -> None:
+        """Takes it."""
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    server = ChatServer(lambda _: chat("I hear you."))
+    yield server
+    server.close()
+
+
+def choice(server: ChatServer, **arguments: object) -> ModelChoice:
+    address = {"base_url": f"{server.url}/chat/completions", "num_concurrent": 1, "max_retries": 1}
+    return ModelChoice(name="m", backend="local-chat-completions", arguments={**address, **arguments}, batch_size=1)
+
+
+def own_posts(path: Path, *, annotator: str | None = None) -> Selection:
+    row = {
+        "culture": "American",
+        "post_id": "letter",
+        "language": "en",
+        **({} if annotator is None else {"annotator": annotator}),
+        "post": {
+            "text": POST,
+            "emotional_distress": [{"phrase": "I am still counting", "intensity": "moderate"}],
+            "cultural_signals": [],
+            "demographic_info": {},
+        },
+        "response": {"emotional_support": [], "cultural_signals": [], "empathy_score": ""},
+    }
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    return Selection(split="own", release=path)
+
+
+def run(server: ChatServer, selection: Selection, folder: Path, *strategies: str, generation: Generation | None = None) -> tuple[str, ...]:
+    """Makes a run without a judge, and returns the result's notes."""
+    settings = generation or Generation()
+    result, _ = evaluate(choice(server), strategies, selection, settings, None, folder, Silent(), JudgeOptions())
+    return result.notes
+
+
+def test_every_strategy_works_on_a_users_own_posts(server: ChatServer, tmp_path: Path) -> None:
+    run(server, own_posts(tmp_path / "posts.jsonl"), tmp_path / "run", "standard", "cga")
+    asked = [request["messages"][-1]["content"] for request in server.requests]
+    assert all(POST in prompt for prompt in asked)
+    assert "I am still counting" in asked[1].replace(POST, "")
+
+
+def test_a_run_on_own_posts_can_be_read_where_their_file_is_gone(server: ChatServer, tmp_path: Path) -> None:
+    selection = own_posts(tmp_path / "posts.jsonl")
+    run(server, selection, tmp_path / "run", "standard")
+    (tmp_path / "posts.jsonl").unlink()
+    there = load_replies(tmp_path / "run", None, Silent())
+    assert there.posts == {"american-letter": POST}
+    assert [reply.split for reply in there.replies] == ["own"]
+
+
+def test_a_result_says_that_a_model_annotated_where_its_annotations_were_shown(server: ChatServer, tmp_path: Path) -> None:
+    selection = own_posts(tmp_path / "posts.jsonl", annotator="marker-8b")
+    shown = " ".join(run(server, selection, tmp_path / "shown", "standard", "cga"))
+    assert "marker-8b" in shown
+    assert "cga" in shown
+    assert "marker-8b" not in " ".join(run(server, selection, tmp_path / "hidden", "standard"))
+
+
+def test_the_runs_seed_reaches_a_server(server: ChatServer, tmp_path: Path) -> None:
+    run(server, own_posts(tmp_path / "posts.jsonl"), tmp_path / "run", "standard", generation=Generation(seed=77))
+    assert [request["seed"] for request in server.requests] == [77]
+
+
+def adapter(folder: Path, *learnt: str) -> str:
+    folder.mkdir()
+    (folder / "adaptation.json").write_text(json.dumps({"instance_ids": learnt}), encoding="utf-8")
+    return str(folder)
+
+
+def test_an_adapter_is_not_benchmarked_on_what_it_was_trained_on(server: ChatServer, tmp_path: Path) -> None:
+    seen = load_instances("sample", "german")[0].id
+    learner = choice(server, peft=adapter(tmp_path / "adapter", seen))
+    selection = Selection(split="sample", cultures=("german",))
+    with pytest.raises(CultureCareError, match=f"trained on 1 of these 8 instances, such as '{seen}'"):
+        evaluate(learner, ["standard"], selection, Generation(), None, tmp_path / "run", Silent(), JudgeOptions())
+    assert server.requests == []
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_an_adapter_has_not_seen_it_is_benchmarked_on(tmp_path: Path) -> None:
+    selection = Selection(split="sample", cultures=("german",), per_culture=1)
+    learner = ModelChoice(name=str(tmp_path / "base"), arguments={"peft": adapter(tmp_path / "adapter", "another-post")})
+    # It is let through to the loading of the model, which is not there.
+    with pytest.raises(CultureCareError, match="there is no such folder"):
+        evaluate(learner, ["standard"], selection, Generation(), None, tmp_path / "run", Silent(), JudgeOptions())
+
+
+def test_own_posts_may_be_trained_on_where_their_file_says_so_and_names_a_licence(tmp_path: Path) -> None:
+    path = tmp_path / "posts.jsonl"
+    own_posts(path)
+    row = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**row, "training": "allowed", "licence": "CC-BY-4.0"}), encoding="utf-8")
+    [instance] = load_instances("own", None, path)
+    assert (instance.training, instance.licence) == ("allowed", "CC-BY-4.0")
+    path.write_text(json.dumps(row), encoding="utf-8")
+    [instance] = load_instances("own", None, path)
+    assert instance.training == "forbidden"
+
+
+def test_training_is_not_allowed_without_a_licence_or_on_another_split(tmp_path: Path) -> None:
+    path = tmp_path / "American_data.jsonl"
+    own_posts(path)
+    row = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**row, "training": "allowed"}), encoding="utf-8")
+    with pytest.raises(DataError, match="no licence is named"):
+        load_instances("own", None, path)
+    path.write_text(json.dumps({**row, "training": "allowed", "licence": "mine"}), encoding="utf-8")
+    with pytest.raises(DataError, match="may be allowed for own posts alone"):
+        list(read_instances(path, "test"))
