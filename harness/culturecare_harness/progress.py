@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["Progress", "TrainingProgress", "counter", "terminal_progress", "terminal_training_progress"]
+__all__ = ["Progress", "TrainingProgress", "counter", "terminal_progress"]
 
 
 class Progress(Protocol):
@@ -46,11 +46,11 @@ def counter(progress: Progress, total: int) -> Callable[[int], None]:
 
 
 class _TerminalProgress:
-    def __init__(self, console: Console, counted: str = "Verdicts") -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self._bar = Bar(*columns, console=console)
-        self._task = self._bar.add_task(counted, total=None, visible=False)
+        self._task = self._bar.add_task("Verdicts", total=None, visible=False)
 
     def say(self, sentence: str) -> None:
         self._console.print(sentence, highlight=False, markup=False)
@@ -69,18 +69,8 @@ class _TerminalProgress:
 
 @contextlib.contextmanager
 def terminal_progress(console: Console) -> Iterator[TrainingProgress]:
-    """Yields a `Progress` that writes to `console`, and takes its bar away at the end."""
+    """Yields a `TrainingProgress` that writes to `console`, and takes its bar away at the end."""
     progress = _TerminalProgress(console)
-    try:
-        yield progress
-    finally:
-        progress.stop()
-
-
-@contextlib.contextmanager
-def terminal_training_progress(console: Console) -> Iterator[TrainingProgress]:
-    """Yields a `TrainingProgress` that writes to `console`, with loss, steps and time left, and takes its bar away at the end."""
-    progress = _TerminalProgress(console, "Steps")
     try:
         yield progress
     finally:

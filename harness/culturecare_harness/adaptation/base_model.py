@@ -125,7 +125,7 @@ def load_base_model(name: str, revision: str | None, settings: Settings, device:
 
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
         raise CultureCareError(f"model {name!r}: there is no such folder; name one that transformers can load, or a model of the Hub")
-    path = resolve_model(name)
+    path = str(Path(name).expanduser()) if name.startswith("~") else resolve_model(name)
     dtype = torch.bfloat16 if device.precision == "bf16" else torch.float32
     further: dict[str, Any] = {"revision": revision} if revision else {}
     if settings.attention != "auto":
@@ -189,10 +189,10 @@ def memory_errors_named(settings: Settings) -> Iterator[None]:
         # torch has no class of its own for the memory of a CPU.
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
+        batch = "" if settings.batch_size == 1 else "lower batch_size and raise gradient_accumulation as much, "
         raise CultureCareError(
-            f"memory ran out: lower batch_size ({settings.batch_size}) and raise gradient_accumulation "
-            f"({settings.gradient_accumulation}) as much, lower max_length ({settings.max_length}) or rank ({settings.rank}), set "
-            "gradient_checkpointing=true, or take the settings 'qlora' on a CUDA device"
+            f"memory ran out: {batch}set gradient_checkpointing=true, lower max_length ({settings.max_length}) or rank "
+            f"({settings.rank}), or take the settings 'qlora' on a CUDA device"
         ) from error
 
 

@@ -36,16 +36,17 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         """
         self._progress = progress
         self._before = before
-        self._start: float | None = None
-
-    @property
-    def seconds(self) -> float:
+        self._start = 0.0
+        self.seconds = before
         """Time that the steps took, over all sessions."""
-        return self._before + (0.0 if self._start is None else time.monotonic() - self._start)
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Starts the clock."""
         self._start = time.monotonic()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """Looks at the clock."""
+        self.seconds = self._before + time.monotonic() - self._start
 
     def on_log(self, _: Any, state: Any, __: Any, logs: dict[str, float], **___: Any) -> None:
         """Takes the loss of a step.
@@ -68,7 +69,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
 
 class Tracker(TrainerCallback):  # type: ignore[misc]
-    """Writes what a trainer logs into trackio's database on this machine. A training that goes on goes on in its run."""
+    """Writes what a trainer logs into trackio's database on this machine. A training that goes on goes on in its run.
+
+    The steps since its last checkpoint then stand there twice.
+    """
 
     def __init__(self, settings: Settings, run: str) -> None:
         """Names the run.

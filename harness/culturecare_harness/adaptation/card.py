@@ -83,7 +83,9 @@ def render_card(record: AdaptationRecord) -> str:
         settings={name: _written(value) for name, value in record.training.settings.model_dump(mode="json").items() if name != "summary"},
         difference=_interval(comparison.difference, comparison.low, comparison.high) if comparison.reason is None else difference,
         versions=", ".join(f"{name} {record.versions[name]}" for name in _KEPT_FIELDS if name in record.versions),
+        left_out=", ".join(f"{number} {reason}" for reason, number in record.data.left_out.items()),
         loadable=plain(base or record.training.model),
+        revision=plain(record.training.revision or ""),
     )
     return f"---\n{front.to_yaml()}\n---\n\n{body.strip()}\n"
 

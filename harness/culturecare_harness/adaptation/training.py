@@ -355,8 +355,10 @@ def _write(model: Any, record: AdaptationRecord, folder: Path) -> None:
     model.save_pretrained(folder, save_embedding_layers=False)
     write_json(folder / ADAPTATION, record)
     write_card(folder, record)
-    for path in folder.glob("*.json"):
-        _refuse_leaks(path.read_text(encoding="utf-8"))
+    for path in folder.iterdir():
+        path.chmod(0o644)  # safetensors lets nobody else read what it writes.
+        if path.suffix == ".json":
+            _refuse_leaks(path.read_text(encoding="utf-8"))
 
 
 # --- The trainer -----------------------------------------------------------------------------------------------------------------
