@@ -41,6 +41,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # Among them a run, judging, and a training.
 def test_every_other_block_of_readme_runs_in_its_order(tmp_path: Path, demo: tuple[Path, str]) -> None:
     # A copy of the checkout without what was made in it, so that `runs/` of the user is left alone.
     checkout = tmp_path / "checkout"

@@ -156,7 +156,7 @@ def adapt_distil(
             "--keep-cut",
             help="Keep replies that were cut at the longest length, to try it out with a model that hardly ever ends by itself.",
         ),
-    ] = False,
+    ] = False,  # noqa: FBT002 - a flag.
     cultures: Cultures = "all",
     limit: Limit = None,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="Of the replies; 0 for the most likely one.")] = 0.7,
