@@ -150,13 +150,13 @@ def adapt_distil(
         float, typer.Option("--min-emotional", min=1, max=5, help="Least mean of the judge's emotional dimensions.")
     ] = 4.0,
     min_cultural: Annotated[float, typer.Option("--min-cultural", min=1, max=5, help="Least mean of the cultural dimensions.")] = 3.5,
-    keep_cut: Annotated[
+    keep_cut: Annotated[  # noqa: FBT002 - a flag.
         bool,
         typer.Option(
             "--keep-cut",
             help="Keep replies that were cut at the longest length, to try it out with a model that hardly ever ends by itself.",
         ),
-    ] = False,  # noqa: FBT002 - a flag.
+    ] = False,
     cultures: Cultures = "all",
     limit: Limit = None,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="Of the replies; 0 for the most likely one.")] = 0.7,
