@@ -209,7 +209,7 @@ class Instance(Record):
         source: `release` (phrases and URL), `hydrated` (the same with text), `sample` (written for this project) or `own` (a user's
             own posts, which are split `own`).
         synthetic: Whether the instance was written for this project and tells of no real person.
-        training: Whether a model may be trained on it: `allowed` are the project-written `train` split, and own posts whose file says so.
+        training: Whether a model may be trained on it: `allowed` are the project-written `train` split, and what a user's file says so of.
         licence: Licence of the texts, where their file names one.
         url: Address of the post, null for synthetic instances.
         theme: Short theme of a synthetic instance, else null.
@@ -569,8 +569,8 @@ def read_instances(path: Path, split: Split, key: str | None = None) -> Iterator
             raise DataError(f"{where}: culture: {row.culture!r} in the file of {cultures()[key].name!r}")
         if unknown := sorted(set(row.post.demographic_info) - set(DEMOGRAPHIC_FIELDS)):
             raise DataError(f"{where}: post.demographic_info.{unknown[0]}: is not one of {', '.join(DEMOGRAPHIC_FIELDS)}")
-        if row.training == "allowed" and split != "own":
-            raise DataError(f"{where}: training: may be allowed for own posts alone, but this is split {split!r}")
+        if row.training == "allowed" and split in ("test", "sample"):
+            raise DataError(f"{where}: training: is never allowed on split {split!r}, which is the benchmark")
         instance = _instance_of(row, by_name[row.culture], split)
         if split == "own" and instance.excerpt:
             raise DataError(f"{where}: post.text: is an address, but split 'own' needs the text of every post")
@@ -600,9 +600,9 @@ def _instance_of(row: _RawRow, key: str, split: Split) -> Instance:
         culture=key,
         split=split,
         language=row.language,
-        source="own" if split == "own" else "sample" if row.synthetic else "release" if is_url else "hydrated",
+        source="release" if is_url else "own" if split == "own" or row.training == "allowed" else "sample" if row.synthetic else "hydrated",
         synthetic=row.synthetic,
-        training="allowed" if row.training == "allowed" or (row.synthetic and split == "train") else "forbidden",
+        training=row.training or ("allowed" if row.synthetic and split == "train" else "forbidden"),
         licence=row.licence,
         url=row.post.text.strip() if is_url else row.post.url,
         theme=row.theme,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from culturecare_harness.adaptation.leakage import (
     LEAK,
     deduplicate,
     find_leaks,
-    is_held_out,
     overlap,
     passages,
     released_instances,
@@ -28,6 +28,7 @@ from culturecare_harness.adaptation.leakage import (
 )
 from culturecare_harness.adaptation.permission import Candidate, candidate_of, read_permission
 from culturecare_harness.adaptation.sources import load_training_data
+from culturecare_harness.dataset import is_held_out
 from culturecare_harness.strategies import strategies
 
 if TYPE_CHECKING:
@@ -107,6 +108,18 @@ def arrangement(tmp_path: Path) -> Path:
     path = tmp_path / "arrangement.txt"
     path.write_text("They may train on it.", encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def whole_release(tmp_path: Path) -> Path:
+    """A folder with released files of every culture: of German the posts made0 to made199, known by their addresses alone."""
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    for name in ("Arabic", "Chinese", "Jewish"):
+        write(folder / f"{name}_data.jsonl", row(1, f"https://www.reddit.com/r/{name}/comments/made1/", None, culture=name))
+    german = [row(number, f"https://www.reddit.com/r/made/comments/made{number}/", None) for number in range(200)]
+    write(folder / "German_data.jsonl", *german)
+    return folder
 
 
 @pytest.fixture
@@ -191,7 +204,7 @@ class TestGate:
         assert load_training_data(write(tmp_path / "own.jsonl", own(url=address))).examples
 
     def test_a_released_row_called_synthetic_is_known_by_its_address(self, tmp_path: Path) -> None:
-        relabelled = row(1, synthetic=True)
+        relabelled = row(1, synthetic=True, training="allowed", licence="CC0-1.0")
         relabelled["post"]["url"] = "https://www.reddit.com/r/made/comments/made1/"
         with pytest.raises(CultureCareError, match="address at Reddit"):
             load_training_data(write(tmp_path / "data.jsonl", relabelled))
@@ -205,21 +218,52 @@ class TestGate:
         with pytest.raises(CultureCareError, match="training: forbidden"):
             load_training_data(data, cultures=["japanese"])
 
-    def test_excerpts_have_nothing_to_learn_even_by_permission(self, tmp_path: Path, arrangement: Path) -> None:
+    def test_excerpts_have_nothing_to_learn_even_by_permission(self, tmp_path: Path, arrangement: Path, whole_release: Path) -> None:
         rows = [row(number, f"https://www.reddit.com/r/made/comments/made{number}/", None) for number in range(8)]
         with pytest.raises(CultureCareError, match="the text of its post is not there, so that there is nothing to learn"):
-            load_training_data(write(tmp_path / "excerpts.jsonl", *rows), permission=arrangement)
+            load_training_data(write(tmp_path / "excerpts.jsonl", *rows), permission=arrangement, release=whole_release)
 
-    def test_a_reply_known_by_its_phrases_is_nothing_to_learn(self, tmp_path: Path, arrangement: Path) -> None:
+    def test_a_reply_known_by_its_phrases_is_nothing_to_learn(self, tmp_path: Path, arrangement: Path, whole_release: Path) -> None:
         rows = [row(number, prose(number), None) for number in range(8)]
         with pytest.raises(CultureCareError, match="the text of its reply is not there"):
-            load_training_data(write(tmp_path / "hydrated.jsonl", *rows), permission=arrangement)
+            load_training_data(write(tmp_path / "hydrated.jsonl", *rows), permission=arrangement, release=whole_release)
+
+    def test_a_row_that_forbids_it_is_forbidden_though_it_calls_itself_synthetic(self, tmp_path: Path) -> None:
+        data = write(tmp_path / "data.jsonl", row(1, synthetic=True, training="forbidden"))
+        with pytest.raises(CultureCareError, match="training: forbidden"):
+            load_training_data(data)
+
+    def test_a_row_that_calls_itself_synthetic_and_names_no_licence_is_forbidden(self, tmp_path: Path) -> None:
+        with pytest.raises(CultureCareError, match="training: forbidden"):
+            load_training_data(write(tmp_path / "data.jsonl", row(1, synthetic=True)))
+
+    def test_a_row_whose_owner_allows_it_and_names_the_licence_is_learnt(self, tmp_path: Path) -> None:
+        data = load_training_data(write(tmp_path / "data.jsonl", row(1, training="allowed", licence="CC0-1.0")))
+        assert (len(data.examples), data.licences) == (1, ("CC0-1.0",))
+
+    def test_a_benchmarks_post_cannot_hide_among_the_annotations(self, tmp_path: Path) -> None:
+        hidden = row(1, training="allowed", licence="CC0-1.0")
+        hidden["post"]["emotional_distress"] = [{"phrase": load_instances("sample")[0].post.text, "intensity": "high"}]
+        with pytest.raises(CultureCareError, match=r"the benchmark's, which no model is trained on \(split 'sample'\)"):
+            load_training_data(write(tmp_path / "data.jsonl", hidden), strategies=["cga"])
+
+    def test_a_benchmarks_post_cannot_be_spread_over_many_records(self, tmp_path: Path) -> None:
+        words = (load_instances("sample", "american")[0].post.text or "").split()
+        slices = [" ".join(words[start : start + 30]) for start in range(0, len(words), 26)]
+        pairs = [
+            own(id=f"p{number}", post=f"{prose(number, 260)} {piece} {prose(50 + number, 260)}", reply=prose(100 + number, 20))
+            for number, piece in enumerate(slices)
+        ]
+        with pytest.raises(CultureCareError, match=r"the benchmark's, which no model is trained on \(split 'sample'\)"):
+            load_training_data(write(tmp_path / "own.jsonl", *pairs))
 
 
 class TestPermittedData:
-    def test_half_of_the_instances_are_held_out_and_the_rest_are_named(self, tmp_path: Path, arrangement: Path) -> None:
+    def test_half_of_the_instances_are_held_out_and_the_rest_are_named(
+        self, tmp_path: Path, arrangement: Path, whole_release: Path
+    ) -> None:
         rows = [row(number, prose(number), prose(1000 + number)) for number in range(40)]
-        data = load_training_data(write(tmp_path / "hydrated.jsonl", *rows), permission=arrangement)
+        data = load_training_data(write(tmp_path / "hydrated.jsonl", *rows), permission=arrangement, release=whole_release)
         ids = [f"german-made{number}" for number in range(40)]
         assert data.instance_ids == tuple(sorted(name for name in ids if not is_held_out(name)))
         assert data.left_out == {"held out for the benchmark": 40 - len(data.examples)}
@@ -227,36 +271,51 @@ class TestPermittedData:
         assert data.licences == ("research only, by permission",)
         assert any("By permission" in note and f"{len(data.examples)} instances" in note for note in data.notes)
 
-    def test_a_copy_of_a_held_out_post_is_held_out_too(self, tmp_path: Path, arrangement: Path) -> None:
+    def test_a_copy_of_a_held_out_post_is_held_out_too(self, tmp_path: Path, arrangement: Path, whole_release: Path) -> None:
         kept = next(number for number in range(100) if is_held_out(f"german-made{number}"))
         free, other = [number for number in range(100) if not is_held_out(f"german-made{number}")][:2]
         rows = [row(kept, prose(1)), row(free, f"Posted again, with more to it. {prose(1)}"), row(other, prose(2), prose(3))]
-        data = load_training_data(write(tmp_path / "hydrated.jsonl", *rows), permission=arrangement)
+        data = load_training_data(write(tmp_path / "hydrated.jsonl", *rows), permission=arrangement, release=whole_release)
         assert data.instance_ids == (f"german-made{other}",)
         assert data.left_out == {"held out for the benchmark": 2}
 
     def test_what_is_not_of_the_benchmark_is_kept_whole_where_that_can_be_told(
-        self, tmp_path: Path, arrangement: Path, made_release: Path
+        self, tmp_path: Path, arrangement: Path, whole_release: Path
     ) -> None:
-        rows = [row(number, prose(number), prose(1000 + number)) for number in range(10, 30)]
-        data = load_training_data(write(tmp_path / "hydrated.jsonl", *rows), permission=arrangement, release=made_release)
+        rows = [row(number, prose(number), prose(1000 + number)) for number in range(210, 230)]
+        data = load_training_data(write(tmp_path / "hydrated.jsonl", *rows), permission=arrangement, release=whole_release)
         assert len(data.examples) == 20
 
-    def test_a_released_post_under_another_id_is_a_leak(self, tmp_path: Path, arrangement: Path, made_release: Path) -> None:
+    def test_a_released_post_under_another_id_is_a_leak(
+        self, tmp_path: Path, arrangement: Path, made_release: Path, whole_release: Path
+    ) -> None:
+        for name in ("Arabic", "Chinese", "Jewish"):
+            shutil.copy(whole_release / f"{name}_data.jsonl", made_release)
         data = write(tmp_path / "data.jsonl", row(77))
         with pytest.raises(CultureCareError, match="holds 100% of a text of 'german-made1'"):
+            load_training_data(data, permission=arrangement, release=made_release)
+
+    def test_it_takes_all_released_files_to_tell_which_half_a_post_is_of(
+        self, tmp_path: Path, arrangement: Path, made_release: Path
+    ) -> None:
+        data = write(tmp_path / "hydrated.jsonl", row(7))
+        with pytest.raises(CultureCareError, match="needs the released files of arabic, chinese, german, jewish too"):
+            load_training_data(data, permission=arrangement)
+        with pytest.raises(CultureCareError, match="needs the released files of arabic, chinese, jewish too"):
             load_training_data(data, permission=arrangement, release=made_release)
 
     def test_the_choice_hangs_on_the_id_alone(self) -> None:
         assert [is_held_out(name) for name in ("german-made1", "german-made2", "german-made3", "german-made4")] == [True, False] * 2
         assert 400 < sum(is_held_out(f"german-{number}") for number in range(1000)) < 600
 
-    def test_posts_without_a_reply_are_left_out(self, tmp_path: Path, arrangement: Path) -> None:
+    def test_posts_without_a_reply_are_left_out(self, tmp_path: Path, arrangement: Path, whole_release: Path) -> None:
         silent = [row(number, prose(number), None) for number in range(20)]
         for each in silent:
             each["response"]["empathy_score"] = ""
         free = next(number for number in range(100, 200) if not is_held_out(f"german-made{number}"))
-        data = load_training_data(write(tmp_path / "h.jsonl", *silent, row(free, prose(999))), permission=arrangement)
+        data = load_training_data(
+            write(tmp_path / "h.jsonl", *silent, row(free, prose(999))), permission=arrangement, release=whole_release
+        )
         assert len(data.examples) == 1
         assert data.left_out["without a reply"] == sum(not is_held_out(f"german-made{number}") for number in range(20))
 
@@ -370,10 +429,12 @@ class TestLeakCheck:
 
 class TestTrainedOn:
     def test_reads_the_ids_from_the_adapters_record(self, tmp_path: Path) -> None:
-        (tmp_path / "adaptation.json").write_text('{"instance_ids": ["b", "a"], "model": "m"}', encoding="utf-8")
-        assert trained_on(tmp_path) == {"a", "b"}
+        (tmp_path / "adaptation.json").write_text('{"instance_ids": ["b", "a"], "post_hashes": ["c"], "model": "m"}', encoding="utf-8")
+        assert trained_on(tmp_path) == {"a", "b", "c"}
 
-    @pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"instance_ids": "a"}', '{"instance_ids": [1]}'])
+    @pytest.mark.parametrize(
+        "content", [None, "{", "[]", "{}", '{"instance_ids": "a"}', '{"instance_ids": ["a"]}', '{"instance_ids": [1], "post_hashes": []}']
+    )
     def test_is_never_empty_for_want_of_a_record(self, content: str | None, tmp_path: Path) -> None:
         if content is not None:
             (tmp_path / "adaptation.json").write_text(content, encoding="utf-8")
@@ -474,10 +535,6 @@ class TestFiles:
         data = write(tmp_path / "own.jsonl", own(), own(**fields))
         with pytest.raises(CultureCareError, match=re.escape(f"{data}:2: {said}")):
             load_training_data(data)
-
-    def test_synthetic_rows_of_somebody_else_have_no_licence_that_was_stated(self, tmp_path: Path) -> None:
-        data = load_training_data(write(tmp_path / "mine.jsonl", row(1, synthetic=True, post_id="mine-1")))
-        assert (data.licences, data.instance_ids) == (("not stated",), ("mine-1",))
 
     def test_examples_and_preferences_come_back_as_they_were_written(self, tmp_path: Path) -> None:
         made = load_training_data("train", strategies=["standard", "cga"])

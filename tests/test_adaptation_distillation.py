@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from culturecare import CultureCareError
+from culturecare import CultureCareError, parse_record
 from culturecare_harness.adaptation.distillation import Asked, Distilled, _cut_teller, distil
-from culturecare_harness.adaptation.examples import Example, Preference
+from culturecare_harness.adaptation.examples import Example, Preference, Written, example_id
 from culturecare_harness.adaptation.preferences import Paired, Pairing, pairs
 from culturecare_harness.adaptation.preview import SHOWN, write_preview
 from culturecare_harness.adaptation.sources import load_training_data
@@ -196,7 +196,11 @@ class TestDistillation:
             ({"judge": None}, "needs a judge"),
             ({"asked": Asked(candidates=2), "generation": Generation(temperature=0)}, "would all be the same"),
             ({"asked": Asked(student="nonesuch")}, "unknown strategy 'nonesuch'"),
+            ({"asked": Asked(student="all")}, "--strategy all: one strategy is meant, but this names 5"),
+            ({"asked": Asked(teacher="all")}, "--teacher-strategy all: one strategy is meant, but this names 5"),
+            ({"asked": Asked(teacher="nonesuch")}, "unknown strategy 'nonesuch'"),
             ({"out": "distilled.json"}, "must be a file that ends in .jsonl"),
+            ({"out": "local.yaml/distilled.jsonl"}, "cannot be written"),
             ({"selection": BENCHMARK}, "the benchmark's, which no model is trained on"),
         ],
     )
@@ -372,9 +376,53 @@ class TestPreferences:
         with pytest.raises(CultureCareError, match=r"run\.json"):
             self.pair([tmp_path], tmp_path / "pairs.jsonl")
 
+    def test_a_reply_is_not_held_against_its_own_words(self, world: World, tmp_path: Path) -> None:
+        # A judge that is not sure of itself grades the same words differently.
+        world.reply, world.grade = lambda *_: PLAIN, lambda *_: "5"
+        one = world.run(tmp_path / "one", "standard", judge=world.judge)
+        world.reply, world.grade = lambda *_: f"{PLAIN}\n", lambda *_: "1"
+        two = world.run(tmp_path / "two", "cga", judge=world.judge)
+        with pytest.raises(CultureCareError, match=r"4 pairs of the same words"):
+            self.pair([one, two], tmp_path / "pairs.jsonl")
+
+    def test_one_strategy_makes_the_prompts(self, tmp_path: Path) -> None:
+        with pytest.raises(CultureCareError, match="--strategy all: one strategy is meant, but this names 5: choose from standard"):
+            self.pair([tmp_path], tmp_path / "pairs.jsonl", strategy="all")
+
+    def test_a_place_where_no_file_can_be_written_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "afile").write_text("", encoding="utf-8")
+        with pytest.raises(CultureCareError, match=r"--out .*afile/pairs\.jsonl: cannot be written \(Not a directory\)"):
+            self.pair([tmp_path], tmp_path / "afile" / "pairs.jsonl")
+
     def test_none_at_all_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(CultureCareError, match="no run was named"):
             self.pair([], tmp_path / "pairs.jsonl")
+
+
+class TestRecords:
+    @pytest.mark.parametrize("reply", ["", " \n\t", "\u3000"])
+    def test_a_reply_says_something(self, reply: str) -> None:
+        fields = load_training_data("train").examples[0].model_dump()
+        fields |= {"reply": reply, "id": example_id(fields["system"], fields["user"], reply)}
+        with pytest.raises(CultureCareError, match="here: reply: "):
+            parse_record(Example, fields, where="here")
+
+    @pytest.mark.parametrize(
+        ("chosen", "rejected", "said"),
+        [
+            (" ", PLAIN, "here: chosen: "),
+            (GOOD, "\n", "here: rejected: "),
+            (GOOD, GOOD, "here: the record: chosen and rejected are the same words"),
+            (GOOD, f" {GOOD}\n", "here: the record: chosen and rejected are the same words"),
+        ],
+    )
+    def test_a_preference_is_between_two_replies(self, chosen: str, rejected: str, said: str) -> None:
+        fields = load_training_data("train").examples[0].model_dump(exclude={"reply", "written"})
+        by = Written(model="m", strategy="cga", judge="j", emotional=4, cultural=4)
+        fields |= {"chosen": chosen, "rejected": rejected, "chosen_by": by, "rejected_by": by}
+        fields["id"] = example_id(fields["system"], fields["user"], chosen, rejected)
+        with pytest.raises(CultureCareError, match=said):
+            parse_record(Preference, fields, where="here")
 
 
 @pytest.mark.slow

@@ -169,12 +169,12 @@ def heldout(whole_heldout: Sequence[Example]) -> tuple[Example, ...]:
 
 
 def pairs_of(data: TrainingData) -> TrainingData:
-    """Preference pairs: the good reply, and the same words in disorder."""
+    """Preference pairs: the good reply, and the same one backwards."""
     written = Written(model="somebody/model", strategy="standard", judge="smollm2", emotional=3.0, cultural=3.0)
     pairs = []
     for example in data.examples:
         fields = example.model_dump(exclude={"id", "reply", "written"})
-        rejected = " ".join(reversed(example.reply.split()))
+        rejected = example.reply[::-1]
         pairs.append(
             Preference(
                 id=example_id(example.system, example.user, example.reply, rejected),

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -32,7 +33,6 @@ from tests.servers import ChatServer, chat, error, llama_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 TEXT = "I am so tired of it. Before the feast my mother asked again, and I said nothing."
 POST = OwnPost(id="p1", culture="arabic", text=TEXT, language="en")
@@ -232,6 +232,26 @@ def test_posts_that_do_not_fit_are_refused_with_their_place(tmp_path: Path, line
         read_posts(file)
 
 
+@pytest.mark.parametrize("language", ["English", "EN", "eng", "e", "", "de-AT", "日本", "en\n"])
+def test_a_language_is_a_code_of_two_lower_case_letters(tmp_path: Path, language: str) -> None:
+    file = tmp_path / "posts.jsonl"
+    file.write_text(json.dumps({"id": "a", "culture": "german", "text": "x", "language": language}) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"posts\.jsonl:1: language: must be an ISO 639-1 code of two lower-case letters, such as de"):
+        read_posts(file)
+
+
+def test_the_culture_of_all_posts_must_be_known_even_where_each_says_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "posts.jsonl"
+    file.write_text('{"id": "a", "culture": "german", "text": "x"}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="--culture: unknown culture 'klingon'; choose from american"):
+        read_posts(file, "klingon")
+
+
+def test_the_byte_order_mark_of_a_text_file_is_no_part_of_the_post(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_bytes(b"\xef\xbb\xbfSo tired.")
+    assert [post.text for post in read_posts(tmp_path, "german")] == ["So tired."]
+
+
 def test_text_files_without_a_culture_are_refused(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("So tired.", encoding="utf-8")
     with pytest.raises(DataError, match=r"one\.txt: culture: is not said"):
@@ -264,6 +284,27 @@ def test_posts_become_rows_that_say_who_annotated_them(tmp_path: Path) -> None:
     assert request["temperature"] == 0
     manifest = json.loads((tmp_path / "annotated.jsonl.run.json").read_text(encoding="utf-8"))
     assert manifest["prompt_hash"] == pack().hash
+
+
+@pytest.mark.parametrize("out", ["", ".", "..", "folder", "afile/own.jsonl", "afile/deeper/own.jsonl", "/proc/own.jsonl", "x" * 300])
+def test_a_place_where_no_file_can_be_written_is_refused_before_the_model_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "afile").write_text("", encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    with ChatServer([chat(WHOLE)]) as server, pytest.raises(CultureCareError, match="--out"):
+        annotate(behind(server), [POST], GENERATION, Path(out), lambda _: None)
+    assert server.requests == []
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_folders_that_are_not_there_yet_are_made(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "deeper" / "own.jsonl"
+    with ChatServer([chat(WHOLE)]) as server:
+        annotate(behind(server), [POST], GENERATION, out, lambda _: None)
+    assert len(load_instances("own", None, out)) == 1
 
 
 def test_a_server_that_refuses_the_schema_is_asked_without_it_and_that_is_said(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def test_another_word_a_parted_character_and_nothing_are_not_found(phrase: str, 
 def test_the_first_occurrence_counts_as_in_the_dataset() -> None:
     assert locate("no", "no, no") == (0, 2)
     assert locate("yes", "YES then yes") == (9, 12)
+    assert locate("art", "my heart and art") == (5, 8), "inside a word too: a file without offsets would be read so"
 
 
 @given(phrase=st.text(max_size=6), text=st.text(max_size=60))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +61,23 @@ def test_an_exact_match_is_never_lost_to_an_overlap_that_comes_first() -> None:
     fit = compare(annotated, marked)
     assert (fit.exact.points, fit.strict.points, fit.partial.points) == (1, 1, 1)
     assert fit.labels == (("high", "high"),)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_of_pairings_with_equal_points_that_with_equal_boundaries_counts(swapped: bool) -> None:  # noqa: FBT001
+    annotated = [Stretch(0, 10, "high"), Stretch(5, 10, "light")]
+    marked = [Stretch(0, 10, "light"), Stretch(0, 5, "high")]
+    fit = compare(marked, annotated) if swapped else compare(annotated, marked)
+    assert (fit.exact.points, fit.strict.points, fit.partial.points) == (1, 0, 1)
+    # The labels are those of the spans that count as exact, and not of two overlaps whose labels happen to be equal.
+    assert fit.labels == ((("light", "high"),) if swapped else (("high", "light"),))
+
+
+@given(spans_of_a_post, spans_of_a_post)
+def test_the_labels_of_equal_boundaries_are_among_those_compared(one: list[Stretch], other: list[Stretch]) -> None:
+    label_of = {span[:2]: span.label for span in other}
+    exact = Counter((span.label, label_of[span[:2]]) for span in one if span[:2] in label_of and span.label is not None)
+    assert exact <= Counter(compare(one, other).labels)
 
 
 def test_a_span_pairs_with_one_span_alone() -> None:

@@ -153,7 +153,7 @@ def test_own_posts_are_asked_about_from_their_file(tmp_path: Path) -> None:
     posts = str(tmp_path / "Chinese_data.jsonl")
     [doc] = support_docs(strategy="cga", posts=posts)["test"]
     assert (doc["instance_id"], doc["split"]) == ("chinese-0", "own")
-    with pytest.raises(CultureCareError, match="split 'own' needs a file of posts"):
+    with pytest.raises(CultureCareError, match=r"--metadata: split 'own' needs a file of posts.*name it with the key 'posts'"):
         support_docs(strategy="cga", split="own")
     with pytest.raises(CultureCareError, match="split 'sample' does not go with the key 'posts'"):
         support_docs(strategy="cga", split="sample", posts=posts)
@@ -302,6 +302,24 @@ def test_annotations_are_asked_for_posts_with_text_alone(tmp_path: Path) -> None
         CultureCareError, match="culturecare_annotate: the posts of split 'test' are known by their annotated phrases alone"
     ):
         annotation_docs(release=release, cultures="chinese")
+
+
+def test_labels_that_a_model_gave_are_no_gold(tmp_path: Path) -> None:
+    release_of(tmp_path, "I am so tired of it.", "And so tired of that.")
+    file = tmp_path / "Chinese_data.jsonl"
+    by_person, by_model = (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
+    lines = [json.dumps(by_person), json.dumps({**by_model, "annotator": "a-small-model"})]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    refused = r"1 of 2 posts were annotated by a model \(a-small-model\).*correct .* the field annotator"
+    with pytest.raises(CultureCareError, match=refused):
+        annotation_docs(posts=str(file))
+    for label in ("intensity", "signal", "strategy"):
+        with pytest.raises(CultureCareError, match=refused):
+            understanding_docs(label=label, posts=str(file))
+    assert len(understanding_docs(label="culture", posts=str(file))["test"]) == 2, "the owner of the posts says their culture"
+    assert len(support_docs(strategy="cga", posts=str(file))["test"]) == 2, "prompts may show what a model marked"
+    file.with_name("corrected.jsonl").write_text("\n".join([json.dumps(by_person), json.dumps(by_model)]), encoding="utf-8")
+    assert len(annotation_docs(posts=str(file.with_name("corrected.jsonl")))["test"]) == 2
 
 
 def test_an_annotated_phrase_that_is_not_in_its_post_is_left_out_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -171,7 +171,7 @@ def test_a_torn_line_within_a_file_is_refused_in_any_case(tmp_path: Path) -> Non
         ({"id": "x"}, "id: .*pattern"),
         ({"mood": "kind"}, "mood: is not a field of this record"),
         ({"schema_version": 2}, "schema_version: input should be 1, not 2"),
-        ({"split": "dev"}, "split: .*'test', 'sample' or 'train'.*not 'dev'"),
+        ({"split": "dev"}, "split: .*'test', 'sample', 'train' or 'own'.*not 'dev'"),
     ],
     ids=["text", "id", "unknown field", "version", "split"],
 )

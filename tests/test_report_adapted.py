@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,6 +96,18 @@ def test_without_its_base_an_adapter_is_compared_with_nothing(adapted: Path, rel
     other = make_run(tmp_path / "other", release, "lab/other", flat_means())
     evidence = read_evidence([adapted, other], release, Silent())
     assert list(adapted_pairs(evidence, evidence.panels[0])) == []
+
+
+def test_a_run_of_the_base_that_was_made_otherwise_is_not_its_base(base: Path, adapted: Path, release: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(base, tmp_path / "greedy")
+    manifest = json.loads((other / "run.json").read_text(encoding="utf-8"))
+    manifest["generation"]["temperature"] = 0.0
+    (other / "run.json").write_text(json.dumps(manifest), encoding="utf-8")
+    evidence = read_evidence([other, base, adapted], release, Silent())
+    [pair] = adapted_pairs(evidence, evidence.panels[0])
+    assert pair.base.run.there.folder == base
+    alone = read_evidence([other, adapted], release, Silent())
+    assert list(adapted_pairs(alone, alone.panels[0])) == []
 
 
 def test_the_page_and_its_markdown_tell_what_the_adapter_changed(base: Path, adapted: Path, release: Path, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from culturecare import CultureCareError, DataError, load_instances, read_instances
-from culturecare_harness.dataset import Selection
+from culturecare_harness.adaptation.leakage import post_hash
+from culturecare_harness.dataset import Selection, is_held_out, select_instances
 from culturecare_harness.generate import Generation, ModelChoice
-from culturecare_harness.runs import JudgeOptions, evaluate, load_replies
+from culturecare_harness.runs import JudgeOptions, evaluate, load_replies, manifest_of
+from tests.published_runs import RELEASED, make_release
 from tests.servers import ChatServer, chat
 
 if TYPE_CHECKING:
@@ -96,9 +98,9 @@ def test_the_runs_seed_reaches_a_server(server: ChatServer, tmp_path: Path) -> N
     assert [request["seed"] for request in server.requests] == [77]
 
 
-def adapter(folder: Path, *learnt: str) -> str:
+def adapter(folder: Path, *learnt: str, posts: tuple[str, ...] = ()) -> str:
     folder.mkdir()
-    (folder / "adaptation.json").write_text(json.dumps({"instance_ids": learnt}), encoding="utf-8")
+    (folder / "adaptation.json").write_text(json.dumps({"instance_ids": learnt, "post_hashes": posts, "training": {}}), encoding="utf-8")
     return str(folder)
 
 
@@ -110,6 +112,38 @@ def test_an_adapter_is_not_benchmarked_on_what_it_was_trained_on(server: ChatSer
         evaluate(learner, ["standard"], selection, Generation(), None, tmp_path / "run", Silent(), JudgeOptions())
     assert server.requests == []
     assert not (tmp_path / "run").exists()
+
+
+def test_a_post_that_an_adapter_learnt_is_known_by_its_words_too(server: ChatServer, tmp_path: Path) -> None:
+    selection = own_posts(tmp_path / "posts.jsonl")
+    learner = choice(server, peft=adapter(tmp_path / "adapter", "own-17", posts=(post_hash(f"  {POST.upper()}"),)))
+    with pytest.raises(CultureCareError, match="trained on 1 of these 1 instances"):
+        evaluate(learner, ["standard"], selection, Generation(), None, tmp_path / "run", Silent(), JudgeOptions())
+
+
+def test_a_result_says_that_nothing_is_known_of_what_an_adapter_learnt(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    [note] = manifest_of(
+        ModelChoice(name="m", arguments={"peft": str(folder)}), ["standard"], Selection(cultures=("german",)), Generation()
+    ).notes
+    assert "no record of what it was trained on" in note
+
+
+def test_the_held_out_half_of_the_released_posts_can_be_chosen(tmp_path: Path) -> None:
+    release = make_release(tmp_path / "release", dict.fromkeys(RELEASED, 12))
+    chosen = select_instances(Selection(split="test", release=release, held_out=True))
+    assert 0 < len(chosen) < 48
+    assert all(is_held_out(instance.id) for instance in chosen)
+    with pytest.raises(CultureCareError, match="held out is one half of split 'test'"):
+        select_instances(Selection(split="sample", held_out=True))
+
+
+def test_a_file_of_own_posts_that_changed_is_read_again(tmp_path: Path) -> None:
+    selection = own_posts(tmp_path / "posts.jsonl")
+    assert [instance.annotator for instance in select_instances(selection)] == [None]
+    own_posts(tmp_path / "posts.jsonl", annotator="marker-8b")
+    assert [instance.annotator for instance in select_instances(selection)] == ["marker-8b"]
 
 
 def test_what_an_adapter_has_not_seen_it_is_benchmarked_on(tmp_path: Path) -> None:
@@ -140,5 +174,5 @@ def test_training_is_not_allowed_without_a_licence_or_on_another_split(tmp_path:
     with pytest.raises(DataError, match="no licence is named"):
         load_instances("own", None, path)
     path.write_text(json.dumps({**row, "training": "allowed", "licence": "mine"}), encoding="utf-8")
-    with pytest.raises(DataError, match="may be allowed for own posts alone"):
+    with pytest.raises(DataError, match="is never allowed on split 'test'"):
         list(read_instances(path, "test"))

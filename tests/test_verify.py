@@ -702,14 +702,14 @@ def test_a_board_on_the_hub_is_verified_into_a_folder_here_and_its_copy_stays_as
     on_hub: OnHub, command: Callable[..., Result], board: Path, tmp_path: Path
 ) -> None:
     before = {path: path.read_bytes() for path in board.rglob("*") if path.is_file()}
-    ran = command("hf://datasets/org/results")
+    ran = command("hf://datasets/org/results", "--seed", 1)
     assert ran.exit_code == 0, ran.output
     assert on_hub.told == ["whoami", "fetch", "propose"]
     assert "Pull request: https://hub/discussions/1" in ran.output
     assert {path: path.read_bytes() for path in board.rglob("*") if path.is_file()} == before
     record = Verification.model_validate_json((tmp_path / f"runs/verifications/demo/{TRUTH.id}.json").read_bytes())
     assert (record.verifier, on_hub.proposed) == ("org", [record])
-    assert command("hf://datasets/org/results", "--out", "here").exit_code == 0
+    assert command("hf://datasets/org/results", "--out", "here", "--seed", 1).exit_code == 0
     assert (tmp_path / f"here/demo/{TRUTH.id}.json").is_file()
 
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from culturecare import CultureCareError, Instance, Record, Split, load_instances, select_cultures
+from culturecare import CultureCareError, Instance, Record, Split, dataset_revision, load_instances, select_cultures
+from culturecare_harness.records import digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Selection", "interleave", "select_instances"]
+__all__ = ["Selection", "interleave", "is_held_out", "select_instances"]
 
 
 class _OfCulture(Protocol):
@@ -38,6 +39,7 @@ class Selection(Record):
         cultures: Keys of cultures, or `all`.
         text: `full` posts, `excerpt`s, or whichever the split has (`auto`).
         per_culture: At most so many instances of each culture, null for all.
+        held_out: Whether of split `test` the half alone is taken that is never trained on (`is_held_out`).
     """
 
     split: Split = "sample"
@@ -45,17 +47,35 @@ class Selection(Record):
     cultures: Annotated[tuple[str, ...], BeforeValidator(_as_names)] = ("all",)
     text: Literal["auto", "full", "excerpt"] = "auto"
     per_culture: int | None = Field(default=None, ge=1)
+    held_out: bool = False
 
 
-@functools.lru_cache(maxsize=8)
+def is_held_out(instance_id: str) -> bool:
+    """Whether an instance of split `test` is never trained on, even by permission: the half of them whose hash is even.
+
+    The choice hangs on the id alone, so that it is the same for everyone, at any time, and in any part of the data.
+    """
+    return int(digest([instance_id]), 16) % 2 == 0
+
+
 def select_instances(selection: Selection) -> tuple[Instance, ...]:
     """Reads what was chosen, culture after culture.
 
     Raises:
         CultureCareError: Nothing fits, or `auto` meets full posts and excerpts together: they never share a score.
     """
+    # The revision, so that files which changed are read again.
+    return _select_instances(selection, dataset_revision(selection.split, selection.release))
+
+
+@functools.lru_cache(maxsize=8)
+def _select_instances(selection: Selection, _: str) -> tuple[Instance, ...]:
+    if selection.held_out and selection.split != "test":
+        raise CultureCareError(f"held out is one half of split 'test', but this is split {selection.split!r}")
     keys = select_cultures(selection.cultures, selection.split)
     instances = load_instances(selection.split, keys, selection.release)
+    if selection.held_out:
+        instances = [instance for instance in instances if is_held_out(instance.id)]
     if selection.text == "auto":
         excerpts = sum(instance.excerpt for instance in instances)
         if 0 < excerpts < len(instances):

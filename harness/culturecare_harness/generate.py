@@ -62,7 +62,7 @@ class ModelChoice(Record):
     @property
     def adapter(self) -> str | None:
         """Folder or Hub name of the adapter that is loaded upon the model, null for none."""
-        return self.arguments.get("peft") or None
+        return str(self.arguments["peft"]) if self.arguments.get("peft") else None
 
     @property
     def shown_name(self) -> str:

@@ -22,6 +22,7 @@ import json
 import logging
 import os
 import random
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
     import datasets
 
-    from culturecare import DistressSpan, SignalSpan
+    from culturecare import DistressSpan, Instance, SignalSpan
     from culturecare_harness.backends import Backend
     from culturecare_harness.judges import JudgeFile
 
@@ -117,10 +118,12 @@ def understanding_docs(*, label: str, **metadata: Any) -> dict[str, datasets.Dat
         **metadata: As for `support_docs`.
 
     Raises:
-        CultureCareError: As for `support_docs`.
+        CultureCareError: As for `support_docs`, or the labels came from a model.
     """
     selection = _selection(metadata)
-    asked = questions(TASKS[label], select_instances(selection), selection.split)
+    # A post's culture is said by its owner; every other label is an annotator's.
+    instances = select_instances(selection) if label == "culture" else _annotated_by_people(selection)
+    asked = questions(TASKS[label], instances, selection.split)
     random.Random(0).shuffle(asked)  # noqa: S311 - an order, not a secret. A limit then takes from many posts.
     return _dataset([question.model_dump() for question in interleave(asked)])
 
@@ -134,10 +137,10 @@ def annotation_docs(**metadata: Any) -> dict[str, datasets.Dataset]:
         **metadata: As for `support_docs`.
 
     Raises:
-        CultureCareError: As for `support_docs`, or posts are known by their annotated phrases alone.
+        CultureCareError: As for `support_docs`, or posts are known by their annotated phrases alone or were annotated by a model.
     """
     selection = _selection(metadata)
-    instances = interleave(select_instances(selection))
+    instances = interleave(_annotated_by_people(selection))
     if instances[0].excerpt:
         raise CultureCareError(
             f"culturecare_annotate: the posts of split {selection.split!r} are known by their annotated phrases alone, and an excerpt is "
@@ -171,6 +174,24 @@ def annotation_docs(**metadata: Any) -> dict[str, datasets.Dataset]:
     return _dataset(docs)
 
 
+def _annotated_by_people(selection: Selection) -> tuple[Instance, ...]:
+    """The chosen instances, to score a model by; what a model marked and nobody corrected is no gold.
+
+    Raises:
+        CultureCareError: A model annotated some of them.
+    """
+    instances = select_instances(selection)
+    annotators = Counter(instance.annotator for instance in instances if instance.annotator is not None)
+    if annotators:
+        where = f"split {selection.split!r}" if selection.release is None else str(selection.release)
+        raise CultureCareError(
+            f"{where}: {annotators.total()} of {len(instances)} posts were annotated by a model ({', '.join(sorted(annotators))}), and "
+            "models are scored by people's annotations alone: correct the file and take the field annotator out, or give one that people "
+            "annotated"
+        )
+    return instances
+
+
 def _stretches(spans: Sequence[DistressSpan | SignalSpan], text: str) -> list[dict[str, Any]]:
     found = [(locate(span.phrase, text), span.label) for span in spans]
     return [{"start": stretch[0], "end": stretch[1], "label": label} for stretch, label in found if stretch is not None]
@@ -187,6 +208,8 @@ def _selection(metadata: Mapping[str, Any]) -> Selection:
         raise CultureCareError(f"--metadata: split {split!r} does not go with the key 'posts', which names posts of your own")
     if split == "own":  # `culturecare eval` hands on a `Selection`, where the file stands under `release`.
         release = posts or metadata.get("release")
+        if not release:
+            raise CultureCareError("--metadata: split 'own' needs a file of posts in the released format: name it with the key 'posts'")
     fields = {key: metadata[key] for key in ("cultures", "text", "per_culture") if metadata.get(key) is not None}
     return culturecare.parse_record(Selection, {"split": split, "release": release, **fields}, where="--metadata")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import culturecare
 from culturecare import CultureCareError, DataError, Record
-from culturecare_harness.adaptation.leakage import ADAPTATION, trained_on
+from culturecare_harness.adaptation.leakage import ADAPTATION, post_hash, trained_on
 from culturecare_harness.annotation.posts import annotator_note
 from culturecare_harness.backends import Metered, check_backend, open_backend
 from culturecare_harness.dataset import Selection, select_instances
@@ -53,6 +53,7 @@ __all__ = [
     "judge_and_score",
     "load_replies",
     "manifest_of",
+    "refuse_what_was_learnt",
 ]
 
 MANIFEST = "run.json"
@@ -78,7 +79,12 @@ class JudgeOptions(Record):
 
 
 class Manifest(Record):
-    """What a run was asked to do: all that its replies depend on. It holds neither keys nor the folder of the released files."""
+    """What a run was asked to do: all that its replies depend on. It holds neither keys nor the folder of the released files.
+
+    Attributes:
+        held_out: Whether it was about the half of split `test` alone that is never trained on.
+        notes: What must be read with the scores of a model with an adapter.
+    """
 
     model: Model
     model_identity: Hash
@@ -90,11 +96,13 @@ class Manifest(Record):
     per_culture: int | None
     strategies: dict[str, Hash]
     generation: Generation
+    held_out: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def hash(self) -> str:
-        """Names the run."""
-        return digest(self.model_dump(mode="json"))
+        """Names the run; fields with defaults came later, and leave the name of a run without them as it was."""
+        return digest(self.model_dump(mode="json", exclude_defaults=True))
 
 
 def manifest_of(choice: ModelChoice, strategies: Iterable[str], selection: Selection, generation: Generation) -> Manifest:
@@ -114,6 +122,8 @@ def manifest_of(choice: ModelChoice, strategies: Iterable[str], selection: Selec
         per_culture=selection.per_culture,
         strategies={strategy.name: strategy.hash for strategy in select_strategies(strategies)},
         generation=generation,
+        held_out=selection.held_out,
+        notes=tuple(_adapter_notes(choice)),
     )
 
 
@@ -148,7 +158,7 @@ def evaluate(
     manifest = manifest_of(choice, strategies, selection, generation)
     # What can be known to be wrong is said before a model is loaded, and before anything is written.
     instances = select_instances(selection)
-    _refuse_what_was_learnt(choice, instances)
+    refuse_what_was_learnt(choice, instances)
     if judge is not None:
         check_backend(judge)
     _check_folder(folder)
@@ -156,13 +166,13 @@ def evaluate(
 
     def begin() -> None:
         if not claimed:
-            if selection.split == "own":
-                with whole_file(folder / POSTS) as copy:
-                    shutil.copyfile(culturecare.own_file(selection.release), copy)
             write_json(folder / MANIFEST, manifest)
 
     strategies_chosen = select_strategies(manifest.strategies)
     replies = generate_replies(choice, strategies_chosen, selection, generation, folder / REPLIES, begin, progress.say)
+    if selection.split == "own" and not (folder / POSTS).exists():
+        with whole_file(folder / POSTS) as copy:
+            shutil.copyfile(culturecare.own_file(selection.release), copy)
     return judge_and_score(replies, _posts(selection), judge, manifest.model, folder, progress, options, _run_notes(manifest, instances))
 
 
@@ -224,6 +234,7 @@ def _load_run(folder: Path, release: Path | None) -> ReplySet:
         cultures=manifest.cultures,
         text=manifest.text,
         per_culture=manifest.per_culture,
+        held_out=manifest.held_out,
     )
     revision = culturecare.dataset_revision(selection.split, selection.release)
     if revision != manifest.dataset_revision:
@@ -334,23 +345,57 @@ def _posts(selection: Selection) -> dict[str, str]:
 
 
 def _run_notes(manifest: Manifest, instances: Sequence[Instance]) -> list[str]:
-    notes = []
+    notes = list(manifest.notes)
     if manifest.per_culture is not None:
         notes.append(f"A trial: at most {manifest.per_culture} instances of each culture.")
+    if manifest.held_out:
+        notes.append("On the half of split 'test' that is never trained on.")
+    synthetic = sum(instance.synthetic for instance in instances)
+    if manifest.split == "own" and synthetic:
+        notes.append(f"{synthetic} of {len(instances)} posts are synthetic, as their file says.")
     if told := annotator_note(instances, select_strategies(manifest.strategies)):
         notes.append(told)
     return notes
 
 
-def _refuse_what_was_learnt(choice: ModelChoice, instances: Sequence[Instance]) -> None:
-    """Refuses to benchmark an adapter on what it was trained on; split `train` is no benchmark."""
-    if choice.adapter is None or not (Path(choice.adapter).expanduser() / ADAPTATION).is_file():
+def _record_of(choice: ModelChoice) -> Path | None:
+    """The record of what an adapter was trained on, where it is a folder that has one."""
+    path = None if choice.adapter is None else Path(choice.adapter).expanduser() / ADAPTATION
+    return path if path is not None and path.is_file() else None
+
+
+def _adapter_notes(choice: ModelChoice) -> Iterable[str]:
+    if choice.adapter is None:
         return
-    learnt = trained_on(Path(choice.adapter).expanduser())
-    if met := [instance.id for instance in instances if instance.id in learnt and instance.split != "train"]:
+    record = _record_of(choice)
+    if record is None:
+        yield "The adapter has no record of what it was trained on, so that these posts may be among it."
+        return
+    training = _read_json(record).get("training", {})
+    if training.get("model_identity") != choice.model_copy(update={"arguments": {}}).identity:
+        yield f"The adapter was trained on {training.get('model')}, and perhaps on another base than it was loaded upon."
+
+
+def refuse_what_was_learnt(choice: ModelChoice, instances: Sequence[Instance]) -> None:
+    """Refuses to benchmark an adapter on what it was trained on; split `train` is no benchmark.
+
+    Raises:
+        CultureCareError: An instance was trained on, by its id or by the words of its post; or the adapter's record does not fit.
+    """
+    record = _record_of(choice)
+    if record is None:
+        return
+    learnt = trained_on(record.parent)
+    met = [
+        instance.id
+        for instance in instances
+        if instance.split != "train" and not learnt.isdisjoint({instance.id, post_hash(instance.post_text)})
+    ]
+    if met:
+        half = "take the half that is never trained on (--held-out)" if instances[0].split == "test" else "choose another split"
         raise CultureCareError(
             f"adapter {choice.adapter}: was trained on {len(met)} of these {len(instances)} instances, such as {met[0]!r}, so that its "
-            "scores on them would say nothing: choose another split, or an adapter that has not seen them"
+            f"scores on them would say nothing: {half}, or an adapter that has not seen them"
         )
 
 

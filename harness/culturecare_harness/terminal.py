@@ -209,10 +209,10 @@ def print_adaptation(record: AdaptationRecord, console: Console) -> None:
     title = f"Loss on {len(heldout.instances)} held-out replies, in nats a token"
     table = Table("culture", "base", "adapted", "difference", title=title, title_justify="left", header_style="bold")
     for culture, (base, adapted) in heldout.per_culture.items():
-        table.add_row(culture, f"{base:.3f}", f"{adapted:.3f}", f"{adapted - base:+.3f}")
+        table.add_row(culture, f"{base:.3f}", f"{adapted:.3f}", f"{adapted - base:+z.3f}")
     compared = heldout.comparison
-    ends = "" if compared.low is None or compared.high is None else f" [{compared.low:+.3f}, {compared.high:+.3f}]"
-    table.add_row("all", f"{heldout.base:.3f}", f"{heldout.adapted:.3f}", f"{heldout.adapted - heldout.base:+.3f}{ends}")
+    ends = "" if compared.low is None or compared.high is None else f" [{compared.low:+z.3f}, {compared.high:+z.3f}]"
+    table.add_row("all", f"{heldout.base:.3f}", f"{heldout.adapted:.3f}", f"{heldout.adapted - heldout.base:+z.3f}{ends}")
     console.print(table)
     _print_notes(record.notes, console)
 
@@ -239,7 +239,7 @@ def print_adapted(adapted: Adapted, console: Console) -> None:
             figures = [compared.reason or "", "", ""]
         else:
             p = "<0.001" if compared.p_adjusted < 0.001 else f"{compared.p_adjusted:.3f}"
-            figures = [f"{compared.difference:+.2f}", f"[{compared.low:+.2f}, {compared.high:+.2f}]", p]
+            figures = [f"{compared.difference:+z.2f}", f"[{compared.low:+z.2f}, {compared.high:+z.2f}]", p]
         table.add_row(f"{compared.a} less {compared.b}", compared.metric, *figures, str(compared.n))
     console.print(table)
     _print_notes(result.notes, console)

@@ -94,7 +94,9 @@ def claimed(out: Path, identity: TrainingIdentity) -> Iterator[Path]:
         manifest = folder / _MANIFEST
         if manifest.exists():
             there = parse_record(type(identity), read_json(manifest), where=str(manifest))
-            if fields := differing(there, identity):
+            if (fields := differing(there, identity)) and not any(folder.glob("checkpoint-*")):
+                write_json(manifest, identity)  # A call that failed before it learnt anything, such as of a model that is not there.
+            elif fields:
                 raise CultureCareError(
                     f"{folder}: holds another training (its {', '.join(fields)} differ); choose another --out, or delete this folder"
                 )

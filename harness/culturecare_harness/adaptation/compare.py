@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from culturecare import CultureCareError
 from culturecare_harness.adaptation.card import with_scores
 from culturecare_harness.adaptation.record import ADAPTATION, BenchmarkScore, BenchmarkScores
+from culturecare_harness.dataset import select_instances
 from culturecare_harness.report import make_report
 from culturecare_harness.report.adapted import ADAPTED, adapted_pairs
 from culturecare_harness.report.evidence import read_evidence
-from culturecare_harness.runs import evaluate
+from culturecare_harness.runs import evaluate, refuse_what_was_learnt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,6 +74,8 @@ def compare_adapter(
         raise CultureCareError(f"model {base.shown_name!r}: has an adapter already; name the model without it, and the adapter beside it")
     adapted = base.model_copy(update={"arguments": {**base.arguments, "peft": adapter}})
     names = list(strategies)
+    # Before the base is run, which may take long.
+    refuse_what_was_learnt(adapted, select_instances(selection))
     runs = {"base": base, "adapted": adapted}
     for name, choice in runs.items():
         evaluate(choice, names, selection, generation, judge, folder / name, progress, options)

@@ -17,9 +17,9 @@ from pydantic import Field
 from culturecare import CultureCareError, Record
 from culturecare_harness.adaptation.examples import Example, Written, example_id
 from culturecare_harness.adaptation.leakage import deduplicate
-from culturecare_harness.adaptation.permission import candidate_of
 from culturecare_harness.adaptation.preview import write_preview
-from culturecare_harness.adaptation.sources import admit, licence_of
+from culturecare_harness.adaptation.sources import admit, candidate_to_train, licence_of
+from culturecare_harness.annotation.posts import check_place
 from culturecare_harness.dataset import Selection, select_instances
 from culturecare_harness.generate import Generation, ModelChoice
 from culturecare_harness.judges import NO_MEASURE
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from culturecare_harness.records import Instance
     from culturecare_harness.strategies import Strategy
 
-__all__ = ["Asked", "Distilled", "admit_posts", "check_out", "distil"]
+__all__ = ["Asked", "Distilled", "admit_posts", "check_out", "distil", "one_strategy"]
 
 _CUT = "cut at the longest length"
 _LONGER = "; give longer replies room with --max-gen-toks (in another --out), or keep them as they are with --keep-cut"
@@ -132,7 +132,8 @@ def distil(
         raise CultureCareError("distillation keeps the replies that a judge graded high, so it needs a judge: name one with --judge")
     if asked.candidates > 1 and generation.temperature == 0:
         raise CultureCareError(f"{asked.candidates} candidates at temperature 0 would all be the same: use one, or a higher --temperature")
-    [student] = select_strategies([asked.student])
+    one_strategy(asked.teacher, "--teacher-strategy")
+    student = one_strategy(asked.student, "--strategy")
     instances = {instance.id: instance for instance in select_instances(selection)}
     where = str(selection.release) if selection.split == "own" else f"split {selection.split!r}"
     admission = admit_posts(list(instances.values()), where, permission, release)
@@ -172,12 +173,31 @@ def check_out(out: Path) -> None:
     """Refuses a name that no data file can have, before anything is made for it.
 
     Raises:
-        CultureCareError: It does not end in `.jsonl`, or is a folder.
+        CultureCareError: It does not end in `.jsonl`, is a folder, or nothing can be written there.
     """
     if out.suffix != ".jsonl" or out.is_dir():
         raise CultureCareError(
             f"--out {out}: must be a file that ends in .jsonl; the files made beside it take its name with other endings"
         )
+    check_place(out)
+
+
+def one_strategy(name: str, option: str) -> Strategy:
+    """The strategy of a name, where one alone is meant.
+
+    Args:
+        name: Name of a strategy.
+        option: Where it was named.
+
+    Raises:
+        CultureCareError: It is unknown, or `all`.
+    """
+    chosen = select_strategies([name])
+    if len(chosen) > 1:
+        raise CultureCareError(
+            f"{option} {name}: one strategy is meant, but this names {len(chosen)}: choose from {', '.join(each.name for each in chosen)}"
+        )
+    return chosen[0]
 
 
 def admit_posts(instances: Sequence[Instance], where: str, permission: Path | None, release: Path | None) -> Admission:
@@ -186,7 +206,7 @@ def admit_posts(instances: Sequence[Instance], where: str, permission: Path | No
     Raises:
         CultureCareError: They are forbidden or the benchmark's.
     """
-    return admit([candidate_of(instance, where) for instance in instances], permission=permission, release=release)
+    return admit([candidate_to_train(instance, where) for instance in instances], permission=permission, release=release)
 
 
 # --- What is kept ----------------------------------------------------------------------------------------------------------------

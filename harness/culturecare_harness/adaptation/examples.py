@@ -5,9 +5,9 @@ Files of these are JSON Lines that a person can read: the prompt stands in them 
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from culturecare import Record, Training
 from culturecare_harness.records import Hash, digest
@@ -15,6 +15,8 @@ from culturecare_harness.records import Hash, digest
 __all__ = ["Example", "Preference", "Written", "example_id"]
 
 E = TypeVar("E", bound="_Asked")
+
+_Text = Annotated[str, StringConstraints(pattern=r"\S")]
 
 SCHEMA_VERSION: Literal[1] = 1
 """Version of the records below; raised whenever a field changes its name or meaning."""
@@ -76,7 +78,7 @@ class Example(_Asked):
         written: The model that wrote it; null for a person's.
     """
 
-    reply: str = Field(min_length=1)
+    reply: _Text
     written: Written | None
 
     @model_validator(mode="after")
@@ -94,13 +96,15 @@ class Preference(_Asked):
         rejected_by: The model that wrote the other.
     """
 
-    chosen: str = Field(min_length=1)
-    rejected: str = Field(min_length=1)
+    chosen: _Text
+    rejected: _Text
     chosen_by: Written
     rejected_by: Written
 
     @model_validator(mode="after")
-    def _id_fits(self) -> Preference:
+    def _replies_differ_and_id_fits(self) -> Preference:
+        if self.chosen.strip() == self.rejected.strip():
+            raise ValueError("chosen and rejected are the same words, so that there is nothing to prefer")
         return _checked(self, self.chosen, self.rejected)
 
 

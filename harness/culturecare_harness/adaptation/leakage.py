@@ -2,7 +2,8 @@
 
 Two texts are compared by their *passages*: five words in a row, or six characters of a script that is written without spaces. How much they
 share is the part of the smaller set of passages that stands in the other (the overlap coefficient; Broder, 1997, calls it containment), so
-that neither words around a copied text nor a copy of a piece of it hide it. Case, punctuation, accents, vowel signs and width don't count.
+that neither words around a copied text nor a copy of a piece of it hide it; pieces that are spread over many records are counted together.
+Case, punctuation, accents, vowel signs and width don't count.
 
 Why five, six and a fifth: no two of the project-written posts and replies share more than 0.03, none of these and a released excerpt more
 than 0.06, and no two released excerpts more than 0.11, but for one post that its author put up twice (0.59). A text of which every tenth
@@ -40,9 +41,9 @@ __all__ = [
     "Leak",
     "deduplicate",
     "find_leaks",
-    "is_held_out",
     "overlap",
     "passages",
+    "post_hash",
     "released_instances",
     "sample_benchmark",
     "trained_on",
@@ -54,6 +55,8 @@ ADAPTATION = "adaptation.json"
 """Name of the record in an adapter's folder."""
 LEAK = 0.2
 """From this overlap on, a text is taken for a copy of a benchmark's."""
+COVERED = 0.5
+"""From this part of a benchmark's text on that all records hold together, it is taken to be spread over them."""
 FEWEST = 4
 """With fewer passages in common nothing is said: eight words in a row of two people are chance."""
 NEAR = 0.5
@@ -148,7 +151,7 @@ class Benchmark:
         for candidate in posts:
             ids.add(candidate.instance_id)
             self._add(candidate.instance_id, (candidate.post,))
-        self.ids = frozenset(ids)
+        self.ids = frozenset(name.casefold() for name in ids)
 
     def _add(self, instance_id: str, pieces: Iterable[str]) -> None:
         found = {passage for piece in pieces for passage in passages(piece)}
@@ -165,19 +168,33 @@ class Benchmark:
         share, owner = max(shares, default=(0.0, ""))
         return (owner, share) if share >= LEAK else None
 
+    def spread_over(self, candidates: Sequence[Candidate]) -> list[Leak]:
+        """The instances of which the candidates hold `COVERED` of a text together; each leak names the first of them that holds some."""
+        first: dict[int, Candidate] = {}
+        held: dict[int, set[str]] = collections.defaultdict(set)
+        for candidate in candidates:
+            for passage in frozenset().union(*(passages(text) for text in (candidate.post, *candidate.others))):
+                for place in self._holders.get(passage, ()):
+                    first.setdefault(place, candidate)
+                    held[place].add(passage)
+        shares = {place: len(found) / self._sizes[place] for place, found in held.items() if len(found) >= FEWEST}
+        return [Leak(first[place], self._owners[place], share) for place, share in shares.items() if share >= COVERED]
+
 
 def find_leaks(candidates: Iterable[Candidate], benchmark: Benchmark) -> list[Leak]:
-    """The candidates that are instances of the benchmark by their id, or copy one by their post, prompt or a reply."""
-    leaks = []
+    """The candidates that are instances of the benchmark by their id, or copy one by their post, prompt or a reply, alone or together."""
+    leaks, others = [], []
     for candidate in candidates:
-        if candidate.instance_id in benchmark.ids:
+        if candidate.instance_id.strip().casefold() in benchmark.ids:
             leaks.append(Leak(candidate, candidate.instance_id, None))
             continue
         copies = [copy for text in (candidate.post, *candidate.others) if (copy := benchmark.copied_in(text)) is not None]
         if copies:
             owner, share = max(copies, key=lambda copy: copy[1])
             leaks.append(Leak(candidate, owner, share))
-    return leaks
+        else:
+            others.append(candidate)
+    return leaks + benchmark.spread_over(others)
 
 
 @functools.cache
@@ -210,16 +227,13 @@ def _read_released(folder: Path, revision: str) -> tuple[Instance, ...]:  # noqa
     return tuple(load_instances("test", present, folder))
 
 
-def is_held_out(instance_id: str) -> bool:
-    """Whether an instance of split `test` is never trained on, even by permission: the half of them whose hash is even.
-
-    The choice hangs on the id alone, so that it is the same for everyone, at any time, and in any part of the data.
-    """
-    return int(digest([instance_id]), 16) % 2 == 0
+def post_hash(text: str) -> str:
+    """Names a post by its words alone, so that the same one is known under another id."""
+    return digest([" ".join(_folded(text).split())])
 
 
 def trained_on(adapter: Path) -> frozenset[str]:
-    """Ids of the instances that an adapter was trained on, from `instance_ids` of its `adaptation.json`.
+    """Ids of the instances that an adapter was trained on, and hashes of their posts, from `adaptation.json`.
 
     Args:
         adapter: The adapter's folder.
@@ -234,10 +248,10 @@ def trained_on(adapter: Path) -> frozenset[str]:
         raise CultureCareError(f"{path}: cannot be read ({error.strerror}); an adapter made by `culturecare adapt` has it") from error
     except ValueError as error:
         raise CultureCareError(f"{path}: is not valid JSON ({error})") from error
-    ids = record.get("instance_ids") if isinstance(record, dict) else None
-    if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
-        raise CultureCareError(f"{path}: instance_ids must be the list of the instances that the adapter was trained on")
-    return frozenset(ids)
+    lists = [record.get(field) if isinstance(record, dict) else None for field in ("instance_ids", "post_hashes")]
+    if not all(isinstance(found, list) and all(isinstance(name, str) for name in found) for found in lists):
+        raise CultureCareError(f"{path}: instance_ids and post_hashes must list what the adapter was trained on")
+    return frozenset(name for found in lists for name in found or ())
 
 
 # --- Duplicates ------------------------------------------------------------------------------------------------------------------

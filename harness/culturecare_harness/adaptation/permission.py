@@ -62,7 +62,10 @@ class Candidate:
 
 
 def candidate_of(instance: Instance, where: str) -> Candidate:
-    """An instance as a candidate, its reply included where it is known."""
+    """An instance as a candidate: its reply included where it is known, and what its annotations say beyond post and reply.
+
+    A prompt may show phrases that stand in no text.
+    """
     post = instance.post.text if instance.post.text is not None else instance.url or instance.post_text
     return Candidate(
         where=f"{where}: {instance.id}",
@@ -70,8 +73,15 @@ def candidate_of(instance: Instance, where: str) -> Candidate:
         training=instance.training,
         url=instance.url,
         post=post,
-        others=(instance.response.text,) if instance.response.text else (),
+        others=tuple(text for text in (instance.response.text, *_beyond(instance)) if text),
     )
+
+
+def _beyond(instance: Instance) -> tuple[str, ...]:
+    post, response = instance.post, instance.response
+    of_post = (*post.emotional_distress, *post.cultural_signals) if post.text is not None else ()
+    of_reply = (*response.emotional_support, *response.cultural_signals) if response.text is not None else ()
+    return tuple(span.phrase for span in (*of_post, *of_reply) if span.start is None)
 
 
 def read_permission(path: Path) -> Permission:
@@ -126,7 +136,7 @@ def _forbidden(candidates: Iterable[Candidate], released: Container[str]) -> Ite
 
 def _why_forbidden(candidate: Candidate, released: Container[str]) -> str | None:
     if candidate.training == "forbidden":
-        return "its record says 'training: forbidden'"
+        return "its record says 'training: forbidden', or names no licence that allows it"
     if candidate.instance_id in released:
         return "its id is that of a released post, though its record says 'training: allowed'"
     if _REDDIT.search(candidate.instance_id) or (candidate.url and _REDDIT.search(candidate.url)):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from culturecare import CultureCareError, DataError, Record, parse_record, read_json_lines
-from culturecare_harness.adaptation.distillation import admit_posts, check_out
+from culturecare_harness.adaptation.distillation import admit_posts, check_out, one_strategy
 from culturecare_harness.adaptation.examples import Preference, Written, example_id
 from culturecare_harness.adaptation.leakage import deduplicate
 from culturecare_harness.adaptation.preview import write_preview
@@ -25,7 +25,7 @@ from culturecare_harness.records import Reply, Verdict, write_records
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.runs import MANIFEST, JudgeOptions, Manifest, judge_and_score, load_replies
 from culturecare_harness.scoring import reply_metrics
-from culturecare_harness.strategies import render, select_strategies
+from culturecare_harness.strategies import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -110,6 +110,7 @@ def pairs(
     """
     pairing, options = pairing or Pairing(), options or JudgeOptions()
     check_out(out)
+    strategy = one_strategy(pairing.strategy, "--strategy")
     if not folders:
         raise CultureCareError("no run was named: name the folders of finished runs, such as those of `culturecare eval --split train`")
     for folder in folders:
@@ -125,7 +126,6 @@ def pairs(
             graded = _graded(reply, verdicts, admission.held_out, left_out)
             if graded is not None:
                 by_post[reply.instance_id].append(graded)
-    [strategy] = select_strategies([pairing.strategy])
     made = [
         pair for name, of_post in by_post.items() for pair in _of_post(of_post, instances[name], strategy, named.name, pairing, left_out)
     ]
@@ -276,6 +276,9 @@ def _of_post(
     for best, worst in zip(better, reversed(ordered), strict=False):
         if used == pairing.per_instance or best.overall - worst.overall < pairing.min_difference:
             break
+        if best.text == worst.text:
+            left_out["pairs of the same words"] += 1
+            continue
         used += 1
         yield _preference(best, worst, instance, strategy, judge)
     if not used:

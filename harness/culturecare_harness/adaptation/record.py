@@ -178,6 +178,7 @@ class AdaptationRecord(Record):
         seconds: Time that the steps took, in all sessions of a training that was interrupted.
         data: What it was trained on.
         instance_ids: The instances that it was trained on, in order.
+        post_hashes: Their posts, as `leakage.post_hash` names them, in order.
         permission: The written arrangement that the data needed, null where they needed none.
         losses: Training loss, at most 200 points.
         heldout: Loss on held-out replies before and after.
@@ -198,6 +199,7 @@ class AdaptationRecord(Record):
     seconds: float = Field(ge=0)
     data: DataRecord
     instance_ids: tuple[str, ...]
+    post_hashes: tuple[Hash, ...]
     permission: Permission | None
     losses: tuple[LossPoint, ...]
     heldout: HeldOutLoss

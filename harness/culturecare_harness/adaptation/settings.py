@@ -131,7 +131,8 @@ def select_settings(name: str, overrides: Sequence[str] = ()) -> Settings:
     path = Path(name) if Path(name).suffix in {".yaml", ".yml"} else _PROFILES / f"{name}.yaml"
     if not path.is_file():
         raise CultureCareError(f"unknown settings {name!r}: choose from {', '.join(profiles())}, or name a YAML file")
-    return _read(path, changes)
+    where = f"{path} with --set {' '.join(overrides)}" if overrides else str(path)
+    return parse_record(Settings, {"name": path.stem, **read_yaml(path), **changes}, where=where)
 
 
 def _read(path: Path, changes: Mapping[str, Any]) -> Settings:

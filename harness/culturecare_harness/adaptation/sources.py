@@ -7,6 +7,7 @@ A file is JSON Lines of one kind, told by its first row: instances in the releas
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import hashlib
 from pathlib import Path
@@ -38,11 +39,11 @@ from culturecare_harness.adaptation.leakage import (
     Leak,
     deduplicate,
     find_leaks,
-    is_held_out,
     released_instances,
     sample_benchmark,
 )
 from culturecare_harness.adaptation.permission import Candidate, Permission, candidate_of, pass_gate, read_permission
+from culturecare_harness.dataset import is_held_out
 from culturecare_harness.records import Hash, digest
 from culturecare_harness.strategies import render, select_strategies, strategies
 
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
     from culturecare_harness.strategies import Strategy
 
-__all__ = ["PACKAGED_SPLIT", "Admission", "OwnPair", "TrainingData", "admit", "licence_of", "load_training_data"]
+__all__ = ["PACKAGED_SPLIT", "Admission", "OwnPair", "TrainingData", "admit", "candidate_to_train", "licence_of", "load_training_data"]
 
 T = TypeVar("T")
 M = TypeVar("M", Example, Preference)
@@ -164,9 +165,10 @@ def admit(candidates: Sequence[Candidate], *, permission: Path | None = None, re
     released = released_instances(release)
     benchmark = Benchmark(released or ())
     forbidden = pass_gate(candidates, benchmark.ids, granted)
+    if forbidden:
+        _require_all_released(released)
     known = {instance.id for instance in released or ()}
-    # Without the released files, whatever is forbidden may be of split `test`.
-    of_test = {candidate.instance_id for candidate in forbidden if released is None or candidate.instance_id in known}
+    of_test = {candidate.instance_id for candidate in forbidden if candidate.instance_id in known}
     _refuse_leaks(find_leaks((each for each in candidates if each.instance_id not in of_test), benchmark), len(candidates), "test")
     held_out = {name for name in of_test if is_held_out(name)}
     kept_back = Benchmark(
@@ -177,6 +179,16 @@ def admit(candidates: Sequence[Candidate], *, permission: Path | None = None, re
     held_out |= {leak.candidate.instance_id for leak in find_leaks(to_train, kept_back)}
     notes = _notes(released, held_out, of_test)
     return Admission(permission=granted if forbidden else None, held_out=frozenset(held_out), notes=tuple(notes))
+
+
+def _require_all_released(released: Sequence[Instance] | None) -> None:
+    """By permission one half of split `test` may be trained on: which of the data are of it, the released files alone tell."""
+    present = {instance.culture for instance in released or ()}
+    if missing := [key for key in culturecare.released_cultures() if key not in present]:
+        raise CultureCareError(
+            f"training by permission needs the released files of {', '.join(missing)} too, to keep the benchmark's half out: name "
+            f"the folder that holds all of them with --release or {culturecare.RELEASE_VARIABLE}"
+        )
 
 
 def _refuse_leaks(leaks: Sequence[Leak], of: int, split: str) -> None:
@@ -350,7 +362,12 @@ def licence_of(instance: Instance) -> str:
     """The licence of an instance's texts: research alone for released posts, this project's for its own, else what their file says."""
     if instance.source in ("release", "hydrated"):
         return _RESEARCH
-    return _OWN_LICENCE if _packaged().get(instance.id) == instance else instance.licence or _NOT_STATED
+    return _OWN_LICENCE if is_packaged(instance) else instance.licence or _NOT_STATED
+
+
+def is_packaged(instance: Instance) -> bool:
+    """Whether an instance is one of split `train`, word for word: that it calls itself synthetic says nothing of who wrote it."""
+    return _packaged().get(instance.id) == instance
 
 
 @functools.cache
@@ -359,7 +376,7 @@ def _packaged() -> dict[str, Instance]:
 
 
 def _of_instances(instances: Sequence[Instance], where: str, load: _Load, asked: Sequence[Strategy], min_empathy: int) -> list[Example]:
-    candidates = [candidate_of(instance, where) for instance in instances]
+    candidates = [candidate_to_train(instance, where) for instance in instances]
     through = load.through(instances, candidates, [instance.culture for instance in instances])
     return [
         _example(strategy, instance, reply, licence_of(instance))
@@ -367,6 +384,13 @@ def _of_instances(instances: Sequence[Instance], where: str, load: _Load, asked:
         if (reply := _reply_to_learn(instance, min_empathy, where, load.left_out)) is not None
         for strategy in asked
     ]
+
+
+def candidate_to_train(instance: Instance, where: str) -> Candidate:
+    """An instance as a candidate; what is neither this project's nor names a licence may not be trained on, whatever it says."""
+    candidate = candidate_of(instance, where)
+    is_allowed = instance.training == "allowed" and (instance.licence is not None or is_packaged(instance))
+    return candidate if is_allowed else dataclasses.replace(candidate, training="forbidden")
 
 
 def _reply_to_learn(instance: Instance, min_empathy: int, where: str, left_out: collections.Counter[str]) -> str | None:

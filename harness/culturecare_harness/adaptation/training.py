@@ -31,6 +31,7 @@ from culturecare_harness.adaptation.card import write_card
 from culturecare_harness.adaptation.encoding import Encoder, ReplyTokens
 from culturecare_harness.adaptation.examples import Example, Preference
 from culturecare_harness.adaptation.heldout import HeldOutLoss, compare_losses, heldout_examples, reply_losses
+from culturecare_harness.adaptation.leakage import post_hash
 from culturecare_harness.adaptation.record import (
     ADAPTATION,
     AdaptationRecord,
@@ -191,7 +192,9 @@ def train_per_culture(
         CultureCareError: As for `train`.
     """
     out = out.expanduser().resolve()
-    heldout, shared = heldout_examples(_strategies(data)), checkpoints.work_folder(out)
+    if (out / ADAPTATION).is_file():
+        raise CultureCareError(f"{out}: is an adapter already; choose another folder with --out for one adapter a culture")
+    heldout, shared = heldout_examples(_strategies(data)), out.with_name(f"{out.name}.per-culture")
     adapters = {}
     for culture in dict.fromkeys(record.culture for record in (*data.examples, *data.preferences)):
         progress.say(f"The adapter for culture {culture}:")
@@ -298,6 +301,7 @@ def _train(job: _Job, work: Path) -> AdaptationRecord:
         seconds=round(watch.seconds, 1),
         data=described,
         instance_ids=tuple(sorted({record.instance_id for record in used})),
+        post_hashes=tuple(sorted({post_hash(record.post) for record in used})),
         permission=job.data.permission,
         losses=thin_losses(losses),
         heldout=measure.compared(base, adapted),

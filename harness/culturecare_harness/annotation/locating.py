@@ -21,6 +21,9 @@ def locate(phrase: str, text: str) -> tuple[int, int] | None:
     First as it stands, then with differences passed over that copying brings: case, white space, forms of one character that Unicode
     holds alike (NFKD), quotation marks and dashes, marks that have no width, and the vowel points of Arabic and Hebrew.
 
+    A phrase may begin or end inside a word: not all scripts have spaces, Arabic and Hebrew write small words together with the next, and
+    the dataset, whose files have no offsets, takes the first occurrence, wherever it stands.
+
     Args:
         phrase: The copy; white space at its ends is passed over.
         text: Where to look.

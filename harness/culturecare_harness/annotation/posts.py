@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from culturecare import DataError, Record, Training, cultures, parse_record, read_json_lines
 from culturecare_harness.records import whole_file
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from culturecare_harness.annotation.answers import Reading
     from culturecare_harness.strategies import Strategy
 
-__all__ = ["OwnPost", "annotator_note", "read_posts", "released_row", "rows_bytes", "write_rows"]
+__all__ = ["OwnPost", "annotator_note", "check_place", "read_posts", "released_row", "rows_bytes", "write_rows"]
 
 
 class OwnPost(Record):
@@ -30,7 +31,7 @@ class OwnPost(Record):
         id: Unique among the posts of its culture.
         culture: Key of the author's culture.
         text: The post.
-        language: ISO 639-1 code; null to have it detected.
+        language: ISO 639-1 code, two lower-case letters; null to have it detected.
         training: Whether its owner allows training on it; not unless that is said, with the licence.
         licence: Licence of the text, as its owner names it.
     """
@@ -41,6 +42,13 @@ class OwnPost(Record):
     language: str | None = None
     training: Training = "forbidden"
     licence: str | None = Field(default=None, min_length=1)
+
+    @field_validator("language")
+    @classmethod
+    def _is_a_code(cls, language: str | None) -> str | None:
+        if language is not None and re.fullmatch("[a-z]{2}", language) is None:
+            raise ValueError("must be an ISO 639-1 code of two lower-case letters, such as de, or be left out to have it detected")
+        return language
 
     @model_validator(mode="after")
     def _rights_are_named(self) -> OwnPost:
@@ -57,8 +65,11 @@ def read_posts(path: Path, culture: str | None = None) -> list[OwnPost]:
         culture: Culture of the posts that do not say theirs; text files say none.
 
     Raises:
-        DataError: There is no post, or one has no id, no text, no known culture, or another's id; the message says where.
+        DataError: There is no post, or one has no id, no text, no known culture, or another's id; the message says where. Or `culture`
+            is not known, whether a post needs it or not.
     """
+    if culture is not None and culture.strip().lower() not in cultures():
+        raise DataError(f"--culture: unknown culture {culture!r}; choose from {', '.join(cultures())}")
     if path.is_dir():
         posts = [_parsed({"id": file.stem, "text": _read_text(file)}, culture, str(file)) for file in sorted(path.glob("*.txt"))]
     else:
@@ -87,7 +98,7 @@ def _parsed(fields: object, culture: str | None, where: str) -> OwnPost:
 
 def _read_text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")  # A byte order mark, as editors on Windows write it, is no part of the post.
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
@@ -111,6 +122,25 @@ def released_row(post: OwnPost, reading: Reading, annotator: str) -> dict[str, A
         },
         "response": {"text": None, "emotional_support": [], "cultural_signals": [], "empathy_score": None},
     }
+
+
+def check_place(out: Path) -> None:
+    """Refuses a place where no file can be written, before what would be written there is paid for. Nothing is left there.
+
+    Args:
+        out: The file to be made; folders above it that are not there would be made with it.
+
+    Raises:
+        DataError: It is a folder or names none, or the nearest folder above it that is there takes no file.
+    """
+    try:
+        if not out.name or out.is_dir():
+            raise DataError(f"--out {str(out)!r}: is a folder; name a file")
+        nearest = next(folder for folder in out.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=nearest):  # Permissions do not tell of a file system that is read-only, or of the superuser.
+            pass
+    except OSError as error:
+        raise DataError(f"--out {out}: cannot be written ({error.strerror})") from error
 
 
 def rows_bytes(rows: Iterable[dict[str, Any]]) -> bytes:

@@ -100,26 +100,32 @@ def share(pairs: Iterable[tuple[int, int]]) -> float:
 
 
 def _aligned(annotated: Sequence[Stretch], marked: Sequence[Stretch]) -> list[tuple[Stretch, Stretch]]:
-    """Pairs spans one to one for the most points, then for the largest overlap, then for the most equal labels."""
+    """Pairs spans one to one for the most points, then for the most equal boundaries, the largest overlap and the most equal labels.
+
+    A pair with equal boundaries can cost two overlaps at most, which are worth as much: no other pairing has more points than the best
+    of those that hold every such pair, so that the labels compared are those of the spans that count as exact.
+    """
     if not annotated or not marked:
         return []
     import numpy as np
     from scipy.optimize import linear_sum_assignment
 
-    first = 2.0 * (min(len(annotated), len(marked)) + 1)  # Half a point outweighs every overlap together, each of which is at most 1.
-    weights: NDArray[np.float64] = np.array([[_weight(one, other, first) for other in marked] for one in annotated])
+    pairs = min(len(annotated), len(marked))
+    exact = pairs + 1.0  # More than all overlaps and labels together; an overlap is at most 1.
+    point = 2 * (pairs + 1) * (exact + 1)  # Half a point is more than all of these together.
+    weights: NDArray[np.float64] = np.array([[_weight(one, other, point, exact) for other in marked] for one in annotated])
     rows, columns = linear_sum_assignment(weights, maximize=True)
     return [
         (annotated[row], marked[column]) for row, column in zip(rows, columns, strict=True) if _overlap(annotated[row], marked[column]) > 0
     ]
 
 
-def _weight(one: Stretch, other: Stretch, first: float) -> float:
+def _weight(one: Stretch, other: Stretch, point: float, exact: float) -> float:
     overlap = _overlap(one, other)
     if not overlap:
         return 0.0
     union = max(one.end, other.end) - min(one.start, other.start)
-    return first * _points(one, other) + overlap / union + 1e-6 * (one.label == other.label)
+    return point * _points(one, other) + exact * (one[:2] == other[:2]) + overlap / union + 1e-6 * (one.label == other.label)
 
 
 def _overlap(one: Stretch, other: Stretch) -> int:

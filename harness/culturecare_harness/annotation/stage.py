@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from culturecare import CultureCareError, DataError, Record, parse_record
 from culturecare_harness.annotation.answers import Reading, read_answer
-from culturecare_harness.annotation.posts import OwnPost, released_row, rows_bytes, write_rows
+from culturecare_harness.annotation.posts import OwnPost, check_place, released_row, rows_bytes, write_rows
 from culturecare_harness.annotation.prompts import pack, render, response_format
 from culturecare_harness.generate import CHUNK, Generation, ModelChoice, ask, check_length, open_model, takes_system_message
 from culturecare_harness.records import Hash, Model, append_records, digest, read_records, write_json
@@ -102,8 +102,10 @@ def annotate(choice: ModelChoice, posts: Sequence[OwnPost], generation: Generati
         Counts of what was found and of what was dropped.
 
     Raises:
-        CultureCareError: The model cannot be loaded or called, no answer is an annotation, or `out` is of another call or was changed.
+        CultureCareError: The model cannot be loaded or called, no answer is an annotation, or `out` cannot be
+            written, is of another call or was changed.
     """
+    check_place(out)
     files = _Files(out, out.with_name(f"{out.name}.answers.jsonl"), out.with_name(f"{out.name}.run.json"))
     manifest = Manifest(
         model=choice.model,

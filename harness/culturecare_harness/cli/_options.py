@@ -113,7 +113,9 @@ def choice_of(
     if adapter is not None:
         if backend != "hf":
             raise CultureCareError(f"--adapter: back end {backend!r} loads none: have its server load it, or use back end hf")
-        if adapter.startswith((".", "/", "~")) and not Path(adapter).expanduser().is_dir():
+        place = Path(adapter).expanduser()
+        is_path = adapter.startswith((".", "/", "~")) or place.exists() or (place.parent != Path() and place.parent.is_dir())
+        if is_path and not place.is_dir():
             raise CultureCareError(f"--adapter {adapter}: is no folder; name one that `culturecare adapt` made, or one of the Hub")
         arguments = {**arguments, "peft": adapter}
     return ModelChoice(name=model, backend=backend, arguments=arguments, batch_size=1 if base_url else batch_size, device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -288,6 +289,9 @@ def adapt_compare(
     strategies: Annotated[str, typer.Option("--strategies", help="Names with commas, or all.")] = "all",
     cultures: Cultures = "all",
     release: Release = None,
+    held_out: Annotated[  # noqa: FBT002 - a flag.
+        bool, typer.Option("--held-out", help="Of split test, the half alone that is never trained on, not even by permission.")
+    ] = False,
     limit: Limit = None,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="Of the replies; 0 for the most likely one.")] = 0.7,
     max_gen_toks: MaxTokens = 1000,
@@ -303,7 +307,7 @@ def adapt_compare(
 
     Posts are the synthetic sample, or the released annotations with --release. The scores go into the adapter's card.
     """
-    from culturecare import CultureCareError
+    from culturecare import RELEASE_VARIABLE, CultureCareError, release_dir
     from culturecare_harness.adaptation.compare import compare_adapter
     from culturecare_harness.dataset import Selection
     from culturecare_harness.generate import Generation
@@ -312,14 +316,21 @@ def adapt_compare(
     from culturecare_harness.terminal import print_adapted
 
     chosen = judge_of(judge, judge_set, max_cost)
+    released = release or os.environ.get(RELEASE_VARIABLE)
     if chosen is None:
         raise CultureCareError("--judge none: nothing could be compared; name a judge (`culturecare judges` lists them)")
     with progress_bar() as progress:
         outcome = compare_adapter(
             choice_of(model, "hf", None, model_arg, batch_size, device),
-            adapter,
+            str(choice_of(model, "hf", None, model_arg, batch_size, device, adapter).adapter),
             [strategy.name for strategy in select_strategies(strategies)],
-            Selection(split="test" if release else "sample", release=release, cultures=tuple(cultures.split(",")), per_culture=limit),
+            Selection(
+                split="test" if released else "sample",
+                release=release_dir(release) if released else None,
+                cultures=tuple(cultures.split(",")),
+                per_culture=limit,
+                held_out=held_out,
+            ),
             Generation(temperature=temperature, max_gen_toks=max_gen_toks, seed=seed),
             chosen,
             out,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from culturecare_harness.cli._app import data_app
 from culturecare_harness.cli._options import Release, console, progress_bar
+
+if TYPE_CHECKING:
+    from culturecare import Split
 
 
 @data_app.command("stats", epilog="Example:\n\n  culturecare data stats --release path/to/release")
@@ -28,28 +32,61 @@ def data_stats(
         print_counts(counts, console())
 
 
-@data_app.command("validate", epilog="Example:\n\n  culturecare data validate my_posts.jsonl")
+@data_app.command(
+    "validate",
+    epilog="Examples:\n\n  culturecare data validate my_posts.jsonl\n\n"
+    "  culturecare data validate hydrated/Chinese_data.jsonl --split test",
+)
 def data_validate(
     files: Annotated[
         list[Path] | None,
         typer.Argument(help="JSON Lines files in the released format; without any, all that the dataset has.", show_default=False),
     ] = None,
+    split: Annotated[
+        Literal["own", "test", "sample", "train"] | None,
+        typer.Option(
+            "--split",
+            help="What the files are to be: own posts, or those of a split. Own posts need their text, those of split test need not.",
+            show_default="test where no post has its text, else own",
+        ),
+    ] = None,
     release: Release = None,
 ) -> None:
-    """Check files against the schema; the first line that does not fit is named."""
+    """Check files against the schema; the first line that does not fit is named, and an id that occurs twice."""
     import culturecare
     from culturecare_harness.counts import available_splits
 
     if files:
         for file in files:
-            number = sum(1 for _ in culturecare.read_instances(file, "test"))
-            if not number:
-                raise culturecare.DataError(f"{file}: holds no instance")
-            typer.echo(f"{file}: {number} instances, all valid.")
+            read_as = split or _split_of(file)
+            number = _checked(file, read_as)
+            typer.echo(f"{file}: {number} instances, all valid as split {read_as}.")
         return
-    for split in available_splits(str(release) if release else None):
-        number = len(culturecare.load_instances(split, None, release if split == "test" else None))
-        typer.echo(f"Split {split}: {number} instances, all valid.")
+    if split is not None:
+        raise culturecare.CultureCareError(f"--split {split}: goes with files; without files, all splits that there are are checked")
+    for there in available_splits(str(release) if release else None):
+        number = len(culturecare.load_instances(there, None, release if there == "test" else None))
+        typer.echo(f"Split {there}: {number} instances, all valid.")
+
+
+def _split_of(file: Path) -> Split:
+    import culturecare
+
+    # Split `train` has the rows of every other: what its posts are like shows before what their own split asks of them.
+    return "own" if any(not instance.excerpt for instance in culturecare.read_instances(file, "train")) else "test"
+
+
+def _checked(file: Path, split: Split) -> int:
+    """How many instances a file holds, all of which fit."""
+    import culturecare
+
+    ids = Counter(instance.id for instance in culturecare.read_instances(file, split))
+    if not ids:
+        raise culturecare.DataError(f"{file}: holds no instance")
+    [(name, times)] = ids.most_common(1)
+    if times > 1:
+        raise culturecare.DataError(f"{file}: the id {name!r} occurs {times} times; every post_id must be unique in its culture")
+    return ids.total()
 
 
 @data_app.command(

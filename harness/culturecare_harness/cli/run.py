@@ -80,6 +80,9 @@ def eval(  # noqa: A001 - the command's name.
         Literal["auto", "full", "excerpt"],
         typer.Option("--text", help="Posts with full text, excerpts, or whichever the split has."),
     ] = "auto",
+    held_out: Annotated[  # noqa: FBT002 - a flag.
+        bool, typer.Option("--held-out", help="Of split test, the half alone that is never trained on, not even by permission.")
+    ] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="At most so many instances of each culture.", show_default=False)
     ] = None,
@@ -139,6 +142,7 @@ def eval(  # noqa: A001 - the command's name.
             cultures=tuple(cultures.split(",")),
             text=text,
             per_culture=limit,
+            held_out=held_out,
         )
         generation = Generation(temperature=temperature, max_gen_toks=max_gen_toks, seed=seed)
     chosen_judge = judge_of(judge, judge_set, max_cost)
@@ -194,7 +198,7 @@ def packaged_model() -> None:
 def _refuse_what_the_protocol_fixes(ctx: typer.Context, protocol: str) -> None:
     from culturecare import CultureCareError
 
-    fixed = ("cultures", "split", "posts", "text", "limit", "judge", "temperature", "max_gen_toks", "seed")
+    fixed = ("cultures", "split", "posts", "held_out", "text", "limit", "judge", "temperature", "max_gen_toks", "seed")
     for name in fixed:
         if getattr(ctx.get_parameter_source(name), "name", "") == "COMMANDLINE":
             option = f"--{name.replace('_', '-')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from culturecare_harness.records import Model
 from culturecare_harness.report.differences import GROUPS, difference_forest, difference_table
 from culturecare_harness.report.page import AdaptedSection
 from culturecare_harness.significance import compare_paired, with_holm
@@ -40,12 +41,18 @@ class Adapted:
 def base_of(run: Run, runs: Sequence[Run]) -> Run | None:
     """The run of the model that a run's adapter was loaded upon, null where the run has no adapter, or its base is not among the runs.
 
-    A model with an adapter is named `base+adapter`, and says `peft` in its arguments.
+    A model with an adapter is named `base+adapter`, and says `peft` in its arguments. All else must be the same in both runs, or the
+    difference would not be the adapter's.
     """
     if run.manifest is None or "peft" not in run.manifest.model.arguments:
         return None
-    name = run.manifest.model.name.removesuffix(f"+{run.manifest.model.arguments['peft']}")
-    return next((other for other in runs if other.manifest is not None and other.manifest.model.name == name), None)
+    model = run.manifest.model
+    arguments = {key: value for key, value in model.arguments.items() if key != "peft"}
+    base = Model(name=model.name.removesuffix(f"+{model.arguments['peft']}"), backend=model.backend, arguments=arguments)
+    free = {"model": base, "model_identity": "", "strategies": {}, "notes": ()}
+    wanted = run.manifest.model_copy(update=free)
+    alike = (other for other in runs if other.manifest is not None and other.manifest.model == base)
+    return next((other for other in alike if other.manifest and other.manifest.model_copy(update=free) == wanted), None)
 
 
 def adapted_pairs(evidence: Evidence, panel: Panel) -> Iterator[Adapted]:

@@ -30,10 +30,12 @@ from culturecare_harness.pairs import PEER
 from culturecare_harness.protocols import protocols
 from culturecare_harness.report.figures import interval, listed, p_value, percent, signed, signed_interval
 from culturecare_harness.report.testing import ALPHA, Pair, Test, tested
+from culturecare_harness.strategies import strategies as known_strategies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from culturecare import Instance
     from culturecare_harness.check import CheckReport
     from culturecare_harness.report.evidence import Evidence, Graded, Panel, Preferences
     from culturecare_harness.report.people import PeopleScores
@@ -232,6 +234,7 @@ def _unfit(graded: Graded, evidence: Evidence, strategies: Iterable[str]) -> lis
     """Why a run's grades can't carry a claim."""
     result, reasons = graded.result, _unfit_judge(graded.panel, evidence, "cultural")
     reasons += _unfit_posts(result.dataset.split, excerpt=result.dataset.excerpt)
+    reasons += _unfit_instances(graded.run.there.instances, strategies)
     protocol = protocols().get(result.protocol or "")
     floor = COVERAGE_FLOOR if protocol is None else protocol.coverage_floor
     for strategy in strategies:
@@ -275,6 +278,18 @@ def _unfit_posts(split: str, *, excerpt: bool) -> list[str]:
     if excerpt:
         return ["the posts were known by their annotated phrases alone (excerpts), so that neither model nor judge read what people wrote"]
     return []
+
+
+def _unfit_instances(instances: Sequence[Instance], strategies: Iterable[str]) -> list[str]:
+    """Why a user's own posts can't carry a claim; those of other splits are known by their split."""
+    own = [instance for instance in instances if instance.split == "own"]
+    reasons = []
+    if synthetic := sum(instance.synthetic for instance in own):
+        reasons.append(f"{synthetic} of {len(own)} posts are synthetic: no person in distress wrote them")
+    shown = [name for name in strategies if name in known_strategies() and known_strategies()[name].shows_annotations]
+    if shown and (annotated := sum(instance.annotator is not None for instance in own)):
+        reasons.append(f"a model, not people, annotated {annotated} of {len(own)} posts, and {', '.join(shown)} shows the annotations")
+    return reasons
 
 
 def _too_few(cultures: Mapping[str, str]) -> list[str]:
