@@ -96,8 +96,8 @@ def test_settings_replace_those_of_the_file_with_values_in_yaml() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("samples", "judge setting 'samples': must be field=value, such as"),
-        ("=3", "judge setting '=3': must be field=value"),
+        ("samples", "judge setting 'samples': must be name=value, such as"),
+        ("=3", "judge setting '=3': must be name=value"),
         ("samples=[", r"judge setting 'samples=\[': the value is not valid YAML"),
         ("samples=two", r"o3-mini\.yaml: samples: input should be a valid integer.*not 'two'"),
         ("simples=2", r"o3-mini\.yaml: simples: is not a field of this record; known here:.*samples"),

@@ -650,7 +650,7 @@ def command(board: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resul
 
 
 def test_all_verified_ends_well(command: Callable[..., Result], board: Path) -> None:
-    ran = command(board)
+    ran = command(board, "--seed", 1)
     assert ran.exit_code == 0, ran.output
     assert f"Submission {TRUTH.id} under protocol demo: verified" in ran.output
     assert "every submission was verified or failed already" in command(board).output

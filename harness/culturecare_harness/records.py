@@ -34,6 +34,7 @@ __all__ = [
     "Score",
     "Verdict",
     "append_records",
+    "check_place",
     "digest",
     "json_bytes",
     "read_records",
@@ -322,3 +323,22 @@ def whole_file(path: Path) -> Iterator[Path]:
             raise DataError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_place(out: Path) -> None:
+    """Refuses a place where no file can be written, before what would be written there is paid for. Nothing is left there.
+
+    Args:
+        out: The file to be made; folders above it that are not there would be made with it.
+
+    Raises:
+        DataError: It is a folder or names none, or the nearest folder above it that is there takes no file.
+    """
+    try:
+        if not out.name or out.is_dir():
+            raise DataError(f"--out {str(out)!r}: is a folder; name a file")
+        nearest = next(folder for folder in out.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=nearest):  # Permissions do not tell of a file system that is read-only, or of the superuser.
+            pass
+    except OSError as error:
+        raise DataError(f"--out {out}: cannot be written ({error.strerror})") from error

@@ -19,12 +19,11 @@ from culturecare_harness.adaptation.examples import Example, Written, example_id
 from culturecare_harness.adaptation.leakage import deduplicate
 from culturecare_harness.adaptation.preview import write_preview
 from culturecare_harness.adaptation.sources import admit, candidate_to_train, licence_of
-from culturecare_harness.annotation.posts import check_place
 from culturecare_harness.dataset import Selection, select_instances
 from culturecare_harness.generate import Generation, ModelChoice
 from culturecare_harness.judges import NO_MEASURE
 from culturecare_harness.packaged import resolve_model
-from culturecare_harness.records import Reply, Verdict, read_records, write_records
+from culturecare_harness.records import Reply, Verdict, check_place, read_records, write_records
 from culturecare_harness.runs import REPLIES, JudgeOptions, evaluate
 from culturecare_harness.scoring import reply_metrics
 from culturecare_harness.strategies import render, select_strategies

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from culturecare import Instance, Record
-from culturecare_harness.adaptation.examples import Example, example_id
+from culturecare import Record
+from culturecare_harness.adaptation.sources import PROJECT_LICENCE, example_of
 from culturecare_harness.dataset import Selection, select_instances
 from culturecare_harness.significance import Comparison, compare_paired
-from culturecare_harness.strategies import render, select_strategies, strategies
+from culturecare_harness.strategies import select_strategies, strategies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from culturecare_harness.adaptation.encoding import ReplyTokens
-    from culturecare_harness.strategies import Strategy
+    from culturecare_harness.adaptation.examples import Example
 
 __all__ = ["HeldOutInstance", "HeldOutLoss", "compare_losses", "heldout_examples", "reply_losses"]
 
@@ -81,27 +81,7 @@ def heldout_examples(asked: Iterable[str], *, min_empathy: int = 4) -> tuple[Exa
         for instance in select_instances(Selection(split="sample"))
         if instance.response.text and (instance.response.empathy_score or 0) >= min_empathy
     ]
-    return tuple(_example(strategy, instance) for strategy in chosen for instance in good)
-
-
-def _example(strategy: Strategy, instance: Instance) -> Example:
-    prompt, reply = render(strategy, instance), instance.response.text or ""
-    return Example(
-        id=example_id(prompt.system, prompt.user, reply),
-        instance_id=instance.id,
-        culture=instance.culture,
-        language=instance.language,
-        synthetic=instance.synthetic,
-        training=instance.training,
-        licence="CC-BY-4.0",
-        strategy=strategy.name,
-        prompt_hash=prompt.prompt_hash,
-        post=instance.post_text,
-        system=prompt.system,
-        user=prompt.user,
-        reply=reply,
-        written=None,
-    )
+    return tuple(example_of(strategy, instance, instance.response.text or "", PROJECT_LICENCE) for strategy in chosen for instance in good)
 
 
 def reply_losses(model: Any, encoded: Sequence[ReplyTokens], pad: int) -> list[float]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import yaml
 from pydantic import Field, StringConstraints, model_validator
 
 from culturecare import CultureCareError, Record, parse_record, read_yaml
+from culturecare_harness.overrides import read_overrides
 from culturecare_harness.records import digest
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def profiles() -> Mapping[str, Settings]:
         DataError: A profile's file does not fit.
     """
     paths = sorted(_PROFILES.glob("*.yaml"), key=lambda path: (path.stem != "lora", path.stem))
-    return {path.stem: _read(path, {}) for path in paths}
+    return {path.stem: parse_record(Settings, {"name": path.stem, **read_yaml(path)}, where=str(path)) for path in paths}
 
 
 def select_settings(name: str, overrides: Sequence[str] = ()) -> Settings:
@@ -119,24 +119,12 @@ def select_settings(name: str, overrides: Sequence[str] = ()) -> Settings:
     Raises:
         CultureCareError: There are no such settings, their file does not fit, or a change is no `field=value`.
     """
-    changes = {}
-    for override in overrides:
-        field, equals, value = override.partition("=")
-        if not equals or not field:
-            raise CultureCareError(f"setting {override!r}: must be field=value, such as learning_rate=1e-4")
-        try:
-            changes[field] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise CultureCareError(f"setting {override!r}: the value is not valid YAML") from error
+    changes = read_overrides(overrides, "setting", "learning_rate=1e-4")
     path = Path(name) if Path(name).suffix in {".yaml", ".yml"} else _PROFILES / f"{name}.yaml"
     if not path.is_file():
         raise CultureCareError(f"unknown settings {name!r}: choose from {', '.join(profiles())}, or name a YAML file")
     where = f"{path} with --set {' '.join(overrides)}" if overrides else str(path)
     return parse_record(Settings, {"name": path.stem, **read_yaml(path), **changes}, where=where)
-
-
-def _read(path: Path, changes: Mapping[str, Any]) -> Settings:
-    return parse_record(Settings, {"name": path.stem, **read_yaml(path), **changes}, where=str(path))
 
 
 def profile_text(name: str) -> str:

@@ -52,7 +52,18 @@ if TYPE_CHECKING:
 
     from culturecare_harness.strategies import Strategy
 
-__all__ = ["PACKAGED_SPLIT", "Admission", "OwnPair", "TrainingData", "admit", "candidate_to_train", "licence_of", "load_training_data"]
+__all__ = [
+    "PACKAGED_SPLIT",
+    "PROJECT_LICENCE",
+    "Admission",
+    "OwnPair",
+    "TrainingData",
+    "admit",
+    "candidate_to_train",
+    "example_of",
+    "licence_of",
+    "load_training_data",
+]
 
 T = TypeVar("T")
 M = TypeVar("M", Example, Preference)
@@ -61,7 +72,8 @@ PACKAGED_SPLIT = "train"
 """What names the project-written split wherever training data is asked for; a file of that name is `./train`."""
 
 _BASELINE = ("standard",)
-_OWN_LICENCE = "CC-BY-4.0"
+PROJECT_LICENCE = "CC-BY-4.0"
+"""Licence of what the project wrote."""
 _RESEARCH = "research only, by permission"
 _NOT_STATED = "not stated"
 
@@ -362,7 +374,7 @@ def licence_of(instance: Instance) -> str:
     """The licence of an instance's texts: research alone for released posts, this project's for its own, else what their file says."""
     if instance.source in ("release", "hydrated"):
         return _RESEARCH
-    return _OWN_LICENCE if is_packaged(instance) else instance.licence or _NOT_STATED
+    return PROJECT_LICENCE if is_packaged(instance) else instance.licence or _NOT_STATED
 
 
 def is_packaged(instance: Instance) -> bool:
@@ -379,7 +391,7 @@ def _of_instances(instances: Sequence[Instance], where: str, load: _Load, asked:
     candidates = [candidate_to_train(instance, where) for instance in instances]
     through = load.through(instances, candidates, [instance.culture for instance in instances])
     return [
-        _example(strategy, instance, reply, licence_of(instance))
+        example_of(strategy, instance, reply, licence_of(instance))
         for instance in through
         if (reply := _reply_to_learn(instance, min_empathy, where, load.left_out)) is not None
         for strategy in asked
@@ -413,7 +425,15 @@ def _reply_to_learn(instance: Instance, min_empathy: int, where: str, left_out: 
     return None
 
 
-def _example(strategy: Strategy, instance: Instance, reply: str, licence: str) -> Example:
+def example_of(strategy: Strategy, instance: Instance, reply: str, licence: str) -> Example:
+    """An instance's reply under a strategy's prompt, as a model learns it, or is measured on it.
+
+    Args:
+        strategy: The strategy.
+        instance: The post.
+        reply: The reply.
+        licence: Licence of both.
+    """
     prompt = render(strategy, instance)
     return Example(
         id=example_id(prompt.system, prompt.user, reply),
@@ -458,7 +478,7 @@ def _read_own(path: Path, load: _Load, asked: Sequence[Strategy]) -> list[Exampl
         pairs.append((instance, pair))
         candidates.append(Candidate(where, instance.id, pair.training, pair.url, pair.post, (pair.reply,)))
     through = load.through(pairs, candidates, [pair.culture for _, pair in pairs])
-    return [_example(strategy, instance, pair.reply, pair.licence) for instance, pair in through for strategy in asked]
+    return [example_of(strategy, instance, pair.reply, pair.licence) for instance, pair in through for strategy in asked]
 
 
 def _instance_of(pair: OwnPair) -> Instance:

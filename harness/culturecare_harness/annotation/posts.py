@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from culturecare_harness.annotation.answers import Reading
     from culturecare_harness.strategies import Strategy
 
-__all__ = ["OwnPost", "annotator_note", "check_place", "read_posts", "released_row", "rows_bytes", "write_rows"]
+__all__ = ["OwnPost", "annotator_note", "read_posts", "released_row", "rows_bytes", "write_rows"]
 
 
 class OwnPost(Record):
@@ -122,25 +121,6 @@ def released_row(post: OwnPost, reading: Reading, annotator: str) -> dict[str, A
         },
         "response": {"text": None, "emotional_support": [], "cultural_signals": [], "empathy_score": None},
     }
-
-
-def check_place(out: Path) -> None:
-    """Refuses a place where no file can be written, before what would be written there is paid for. Nothing is left there.
-
-    Args:
-        out: The file to be made; folders above it that are not there would be made with it.
-
-    Raises:
-        DataError: It is a folder or names none, or the nearest folder above it that is there takes no file.
-    """
-    try:
-        if not out.name or out.is_dir():
-            raise DataError(f"--out {str(out)!r}: is a folder; name a file")
-        nearest = next(folder for folder in out.absolute().parents if folder.exists())
-        with tempfile.TemporaryFile(dir=nearest):  # Permissions do not tell of a file system that is read-only, or of the superuser.
-            pass
-    except OSError as error:
-        raise DataError(f"--out {out}: cannot be written ({error.strerror})") from error
 
 
 def rows_bytes(rows: Iterable[dict[str, Any]]) -> bytes:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from culturecare import CultureCareError, DataError, Record, parse_record
 from culturecare_harness.annotation.answers import Reading, read_answer
-from culturecare_harness.annotation.posts import OwnPost, check_place, released_row, rows_bytes, write_rows
+from culturecare_harness.annotation.posts import OwnPost, released_row, rows_bytes, write_rows
 from culturecare_harness.annotation.prompts import pack, render, response_format
 from culturecare_harness.generate import CHUNK, Generation, ModelChoice, ask, check_length, open_model, takes_system_message
-from culturecare_harness.records import Hash, Model, append_records, digest, read_records, write_json
+from culturecare_harness.records import Hash, Model, append_records, check_place, digest, read_records, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

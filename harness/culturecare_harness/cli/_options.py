@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,7 +31,6 @@ __all__ = [
     "judge_of",
     "prepare_packaged_model",
     "progress_bar",
-    "settings",
     "show",
 ]
 
@@ -73,23 +72,6 @@ MaxCost = Annotated[
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again for verdicts that the store has without a score.")]
 
 
-def settings(given: list[str] | None, option: str) -> dict[str, Any]:
-    import yaml
-
-    from culturecare import CultureCareError
-
-    settings = {}
-    for item in given or []:
-        name, equals, value = item.partition("=")
-        if not equals or not name:
-            raise CultureCareError(f"{option} {item!r}: must be NAME=VALUE, such as dtype=bfloat16")
-        try:
-            settings[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise CultureCareError(f"{option} {item!r}: the value is not valid YAML") from error
-    return settings
-
-
 def choice_of(
     model: str,
     backend: str | None,
@@ -101,8 +83,9 @@ def choice_of(
 ) -> ModelChoice:
     from culturecare import CultureCareError
     from culturecare_harness.generate import ModelChoice
+    from culturecare_harness.overrides import read_overrides
 
-    arguments = settings(model_arg, "--model-arg")
+    arguments = read_overrides(model_arg or (), "--model-arg", "dtype=bfloat16")
     if base_url is not None:
         if not base_url.startswith(("http://", "https://")):
             raise CultureCareError(f"--base-url {base_url!r}: must be an address such as http://localhost:8000/v1")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from culturecare_harness.cli._app import human_app
-from culturecare_harness.cli._options import Release, console, progress_bar, settings
+from culturecare_harness.cli._options import Release, console, progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,10 +149,11 @@ def human_make(
     """Make a blinded packet for people to rate: replies of models and the peer mixed and balanced, their origin in a key file."""
     from culturecare_harness.human.forms import select_form
     from culturecare_harness.human.packets import make_packet, read_raters
+    from culturecare_harness.overrides import read_overrides
     from culturecare_harness.runs import load_replies
 
     beside = _beside(out, workbooks=workbooks, label_studio=label_studio)
-    asked_in = {culture: str(code) for culture, code in settings(languages, "--language").items()}
+    asked_in = {culture: str(code) for culture, code in read_overrides(languages or (), "--language", "chinese=en").items()}
     with progress_bar() as progress:
         made = make_packet(
             [load_replies(run, release, progress) for run in runs],

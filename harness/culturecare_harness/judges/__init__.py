@@ -6,10 +6,10 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
 from culturecare import CultureCareError, Record, parse_record, read_yaml
+from culturecare_harness.overrides import read_overrides
 from culturecare_harness.prices import Price
 from culturecare_harness.records import Judge, Mode, digest
 from culturecare_harness.rubrics import select_rubric
@@ -177,15 +177,7 @@ def select_judge(name: str, overrides: Sequence[str] = ()) -> JudgeFile:
     Raises:
         CultureCareError: There is no such judge, its file does not fit, or a setting is no `field=value`.
     """
-    changes = {}
-    for override in overrides:
-        field, equals, value = override.partition("=")
-        if not equals or not field:
-            raise CultureCareError(f"judge setting {override!r}: must be field=value, such as base_url=http://localhost:8000/v1")
-        try:
-            changes[field] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise CultureCareError(f"judge setting {override!r}: the value is not valid YAML") from error
+    changes = read_overrides(overrides, "judge setting", "base_url=http://localhost:8000/v1")
     packaged = Path(__file__).parent / f"{name}.yaml"
     path = packaged if Path(name).suffix not in {".yaml", ".yml"} else Path(name)
     if not path.is_file():
