@@ -580,7 +580,7 @@ def test_a_folder_of_another_training_is_refused_and_said_why(
     if done:
         adapt(quick())
     else:
-        kill("2", quick())
+        kill("3", quick())  # Behind the first checkpoint.
     other = make_model(tmp_path / "other", layers=1)
     fewer = data.model_copy(update={"examples": data.examples[:4]})
     for (base, given, settings), fields in [
@@ -590,6 +590,12 @@ def test_a_folder_of_another_training_is_refused_and_said_why(
     ]:
         with pytest.raises(CultureCareError, match=rf"holds another (adapter|training) \(its {fields} differ\); choose another"):
             adapt(settings, model=base, data=given)
+
+
+def test_a_call_that_failed_before_it_learnt_anything_is_in_nobodys_way(adapt: Adapt, tmp_path: Path) -> None:
+    with pytest.raises(CultureCareError, match="nowhere"):
+        adapt(quick(), model=tmp_path / "nowhere")
+    assert adapt(quick("max_steps=1")).trained_now
 
 
 def test_a_folder_with_something_else_is_left_alone(adapt: Adapt, tmp_path: Path) -> None:
