@@ -56,7 +56,7 @@ def test_every_other_block_of_readme_runs_in_its_order(tmp_path: Path, demo: tup
             continue
         command = [sys.executable, "-c", text] if language == "python" else ["bash", "-euc", text.replace(".venv/bin/", "")]
         ran = subprocess.run(command, cwd=checkout, env=environment(tmp_path), capture_output=True, text=True, check=False)
-        assert ran.returncode == 0, f"{text}\n{ran.stderr[-2000:]}"
+        assert ran.returncode == 0, f"{text}\n{ran.stdout[-2000:]}\n{ran.stderr[-2000:]}"
         assert ran.stdout.strip(), text
 
 

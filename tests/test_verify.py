@@ -361,6 +361,15 @@ def test_a_draw_has_its_size_and_its_part_of_every_stratum(seed: int, share: flo
     taken = Counter((reply.strategy, reply.culture) for reply in drawn)
     for key, size in Counter((reply.strategy, reply.culture) for reply in TRUTH.replies).items():
         assert abs(taken[key] - len(drawn) * size / total) < 1
+    of_strategy = Counter(reply.strategy for reply in drawn)
+    for strategy, size in Counter(reply.strategy for reply in TRUTH.replies).items():
+        assert abs(of_strategy[strategy] - len(drawn) * size / total) < 1
+
+
+def test_no_draw_leaves_a_strategy_with_too_few_replies_to_tell() -> None:
+    for seed in range(500):
+        drawn = draw(TRUTH.replies, DEMO, 0.25, seed)
+        assert min(Counter(reply.strategy for reply in drawn).values()) == 3  # Of 7, by two strategies.
 
 
 def test_a_seed_gives_the_same_draw_in_any_order_and_another_seed_another() -> None:

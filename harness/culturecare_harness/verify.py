@@ -165,10 +165,10 @@ def _protocol_of(bundle: Bundle, known: Mapping[str, Protocol]) -> Protocol:
 
 
 def draw(replies: Sequence[PublicReply], protocol: Protocol, share: float, seed: int) -> list[PublicReply]:
-    """Draws replies at random, of each strategy and culture as many as their part in the whole asks for.
+    """Draws replies at random, of each strategy, and of each culture in it, as many as their part in the whole asks for, up to rounding.
 
-    Within a strategy and culture those replies are drawn whose fingerprint together with the seed is lowest, so that the draw depends on no
-    library's random numbers.
+    Systematic sampling of the replies in an order by strategy, culture and fingerprint together with the seed (Cochran, 1977, chapter 8):
+    every reply is drawn with the same probability, and no draw leaves a strategy out by chance. It depends on no library's random numbers.
 
     Args:
         replies: Those that can be judged again.
@@ -180,18 +180,14 @@ def draw(replies: Sequence[PublicReply], protocol: Protocol, share: float, seed:
         The drawn replies, in their order.
     """
     number = draw_size(len(replies), protocol, share)
-    strata: dict[tuple[str, str], list[PublicReply]] = defaultdict(list)
-    for reply in replies:
-        strata[reply.strategy, reply.culture].append(reply)
-    quotas = {key: number * len(members) / len(replies) for key, members in strata.items()}
-    sizes = {key: math.floor(quota) for key, quota in quotas.items()}
-    # What rounding down left goes to the largest remainders; among equal ones the seed decides.
-    by_remainder = sorted(strata, key=lambda key: (sizes[key] - quotas[key], digest([seed, *key])))
-    for key in by_remainder[: number - sum(sizes.values())]:
-        sizes[key] += 1
-    drawn = {
-        reply.id for key, members in strata.items() for reply in sorted(members, key=lambda reply: digest([seed, reply.id]))[: sizes[key]]
-    }
+
+    def place(reply: PublicReply) -> tuple[str, str, str]:
+        return digest([seed, reply.strategy]), digest([seed, reply.strategy, reply.culture]), digest([seed, reply.id])
+
+    order = sorted(replies, key=place)
+    # The first lies at start / whole of a step. Whole numbers, so that nothing is rounded.
+    start, whole = int(digest([seed]), 16), 16 ** len(digest([seed]))
+    drawn = {order[(start + step * whole) * len(order) // (number * whole)].id for step in range(number)}
     return [reply for reply in replies if reply.id in drawn]
 
 
