@@ -24,7 +24,7 @@ S = TypeVar("S", DistressSpan, SignalSpan)
 Reason = Literal["empty", "no JSON object", "unfinished", "another shape"]
 """Why an answer is no annotation."""
 
-_THOUGHT = re.compile(r".*</think(?:ing)?>", re.DOTALL)
+_END_OF_THOUGHT = re.compile(r"</think(?:ing)?>")
 
 
 class Reading(Record):
@@ -58,7 +58,7 @@ def read_answer(answer: str, text: str) -> Reading:
         answer: What the model wrote.
         text: The post.
     """
-    said = _THOUGHT.sub("", answer, count=1).strip()
+    said = _END_OF_THOUGHT.split(answer)[-1].strip()
     found = list(_objects(said))
     whole = next((value for value in found if all(isinstance(value.get(key), list) for key in _KINDS)), None)
     if whole is None:
