@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -17,6 +18,12 @@ settings.load_profile("culturecare")
 # Taken out of the environment, where it would change which split a command takes by default; the fixture gives it to those that ask.
 GIVEN_RELEASE = os.environ.pop(RELEASE_VARIABLE, None)
 BESIDE_REPOSITORY = Path(__file__).resolve().parents[2] / "shared" / "release"
+
+
+def pytest_collection_finish() -> None:
+    """Takes what was imported and collected out of the garbage collector's rounds: it lives as long as the process does."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -180,9 +180,10 @@ def summarise(by_reply: Sequence[Sequence[Verdict]]) -> dict[str, dict[str, floa
 def _verdicts_by_reply(replies: Sequence[Reply], verdicts: Sequence[Verdict] | None, judge: JudgeFile | None) -> dict[str, list[Verdict]]:
     if verdicts is None or judge is None:
         return {}
+    named = judge.judge
     by_reply: dict[str, dict[str, Verdict]] = defaultdict(dict)
     for verdict in verdicts:
-        if verdict.judge == judge.judge:
+        if verdict.judge == named:
             by_reply[verdict.reply_id][verdict.dimension] = verdict
     keys = [dimension.key for dimension in select_rubric(judge.rubric).dimensions]
     for reply in replies:
