@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from culturecare_harness.adaptation.making import Made
     from culturecare_harness.adaptation.record import AdaptationRecord
     from culturecare_harness.annotation.stage import Summary
     from culturecare_harness.jury import JuryResult
@@ -217,12 +218,14 @@ def print_adaptation(record: AdaptationRecord, console: Console) -> None:
     _print_notes(record.notes, console)
 
 
-def print_made(made: str, left_out: Mapping[str, int], notes: Sequence[str], console: Console) -> None:
+def print_made(summary: str, made: Made, console: Console) -> None:
     """Prints what training data were made, what was left out, and what must be read with them."""
-    console.print(f"\n{made}.", highlight=False, markup=False)
-    if left_out:
-        console.print(f"Left out: {', '.join(f'{number} {reason}' for reason, number in left_out.items())}.", highlight=False, markup=False)
-    _print_notes(notes, console)
+    from culturecare_harness.adaptation.making import counted_reasons
+
+    console.print(f"\n{summary}.", highlight=False, markup=False)
+    if made.left_out:
+        console.print(f"Left out: {counted_reasons(made.left_out)}.", highlight=False, markup=False)
+    _print_notes(made.notes, console)
 
 
 def print_adapted(adapted: Adapted, console: Console) -> None:

@@ -9,35 +9,34 @@ from __future__ import annotations
 
 import collections
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from culturecare import CultureCareError, Record
-from culturecare_harness.adaptation.examples import Example, Written, example_id
+from culturecare_harness.adaptation.examples import Example, example_id
 from culturecare_harness.adaptation.leakage import deduplicate
+from culturecare_harness.adaptation.making import Graded, LeftOut, Made, admit_posts, check_out, counted_reasons, one_strategy
 from culturecare_harness.adaptation.preview import write_preview
-from culturecare_harness.adaptation.sources import admit, candidate_to_train, licence_of
+from culturecare_harness.adaptation.sources import licence_of
 from culturecare_harness.dataset import Selection, select_instances
 from culturecare_harness.generate import Generation, ModelChoice
 from culturecare_harness.judges import NO_MEASURE
 from culturecare_harness.packaged import resolve_model
-from culturecare_harness.records import Reply, Verdict, check_place, read_records, write_records
+from culturecare_harness.records import Reply, Verdict, read_records, write_records
 from culturecare_harness.runs import REPLIES, JudgeOptions, evaluate
-from culturecare_harness.scoring import reply_metrics
-from culturecare_harness.strategies import render, select_strategies
+from culturecare_harness.strategies import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
-    from culturecare_harness.adaptation.sources import Admission
     from culturecare_harness.judges import JudgeFile
     from culturecare_harness.progress import Progress
     from culturecare_harness.records import Instance
     from culturecare_harness.strategies import Strategy
 
-__all__ = ["Asked", "Distilled", "admit_posts", "check_out", "distil", "one_strategy"]
+__all__ = ["Asked", "Distilled", "distil"]
 
 _CUT = "cut at the longest length"
 _LONGER = "; give longer replies room with --max-gen-toks (in another --out), or keep them as they are with --keep-cut"
@@ -68,28 +67,16 @@ class Asked(Record):
     keep_cut: bool = False
 
 
-class Distilled(Record):
-    """What distillation made.
+class Distilled(Made):
+    """What distillation made; `left_out` counts replies, which together with `kept` are all.
 
     Attributes:
-        path: The file of examples.
-        posts: Number of posts that the model replied to.
-        replies: Number of its replies.
-        kept: Number of examples.
-        left_out: Number of replies that were left out, by reason; together with `kept` they are all.
         emotional: Mean of the kept replies' emotional grades.
         cultural: Mean of their cultural grades.
-        notes: Sentences that must be read with a model trained on this.
     """
 
-    path: Path
-    posts: int
-    replies: int
-    kept: int
-    left_out: dict[str, int]
     emotional: float
     cultural: float
-    notes: tuple[str, ...]
 
 
 def distil(
@@ -136,7 +123,7 @@ def distil(
     instances = {instance.id: instance for instance in select_instances(selection)}
     where = str(selection.release) if selection.split == "own" else f"split {selection.split!r}"
     admission = admit_posts(list(instances.values()), where, permission, release)
-    graded: list[_Graded] = []
+    graded: list[Graded] = []
     for number in range(asked.candidates):
         seed = generation.seed + number
         progress.say(f"Candidate {number + 1} of {asked.candidates} (seed {seed}).")
@@ -145,7 +132,7 @@ def distil(
         _, path = evaluate(choice, [asked.teacher], selection, settings, judge, folder, progress, options)
         graded += _read_graded(folder, path)
     is_cut = _cut_teller(choice, generation)
-    left_out: collections.Counter[str] = collections.Counter()
+    left_out: LeftOut = collections.Counter()
     refused = None if asked.keep_cut else is_cut
     usable = [each for each in graded if not _noted(_why_unusable(each, admission.held_out, refused), left_out)]
     passing = [each for each in usable if not _noted(_why_too_low(each, asked), left_out)]
@@ -168,101 +155,41 @@ def distil(
     return distilled
 
 
-def check_out(out: Path) -> None:
-    """Refuses a name that no data file can have, before anything is made for it.
-
-    Raises:
-        CultureCareError: It does not end in `.jsonl`, is a folder, or nothing can be written there.
-    """
-    if out.suffix != ".jsonl" or out.is_dir():
-        raise CultureCareError(
-            f"--out {out}: must be a file that ends in .jsonl; the files made beside it take its name with other endings"
-        )
-    check_place(out)
-
-
-def one_strategy(name: str, option: str) -> Strategy:
-    """The strategy of a name, where one alone is meant.
-
-    Args:
-        name: Name of a strategy.
-        option: Where it was named.
-
-    Raises:
-        CultureCareError: It is unknown, or `all`.
-    """
-    chosen = select_strategies([name])
-    if len(chosen) > 1:
-        raise CultureCareError(
-            f"{option} {name}: one strategy is meant, but this names {len(chosen)}: choose from {', '.join(each.name for each in chosen)}"
-        )
-    return chosen[0]
-
-
-def admit_posts(instances: Sequence[Instance], where: str, permission: Path | None, release: Path | None) -> Admission:
-    """Sends posts that a model is to be trained on replies to through the gate and the leak check, before anything is made of them.
-
-    Raises:
-        CultureCareError: They are forbidden or the benchmark's.
-    """
-    return admit([candidate_to_train(instance, where) for instance in instances], permission=permission, release=release)
-
-
 # --- What is kept ----------------------------------------------------------------------------------------------------------------
 
 
-class _Graded(Record):
-    """A reply with its metrics, as `scoring.reply_metrics` has them."""
-
-    reply: Reply
-    metrics: dict[str, float | None]
-
-    @property
-    def overall(self) -> float:
-        return self.metrics["overall"] or 0.0
-
-
-def _read_graded(folder: Path, result: Path) -> list[_Graded]:
+def _read_graded(folder: Path, result: Path) -> list[Graded]:
     """The replies of a finished run with the metrics of the verdicts that belong to its result."""
     by_reply: dict[str, list[Verdict]] = collections.defaultdict(list)
     for verdict in read_records(result.with_name(result.name.removesuffix(".result.json") + ".verdicts.jsonl"), Verdict):
         by_reply[verdict.reply_id].append(verdict)
-    return [
-        _Graded(reply=reply, metrics=reply_metrics(reply.text, reply.language, by_reply[reply.id]))
-        for reply in read_records(folder / REPLIES, Reply)
-    ]
+    return [Graded.of(reply, by_reply[reply.id]) for reply in read_records(folder / REPLIES, Reply)]
 
 
-def _noted(reason: str | None, left_out: collections.Counter[str]) -> bool:
+def _noted(reason: str | None, left_out: LeftOut) -> bool:
     if reason is not None:
         left_out[reason] += 1
     return reason is not None
 
 
-def _why_unusable(each: _Graded, held_out: frozenset[str], is_cut: Callable[[str], bool] | None) -> str | None:
-    text = each.reply.text.strip()
-    if each.reply.instance_id in held_out:
-        return "held out for the benchmark"
-    if not text:
-        return "empty"
-    if each.metrics["coverage"] != 1:
-        return "without a grade on every dimension"
-    if each.metrics["same_language"] != 1:
-        return "not in the post's language, or in one that cannot be told"
-    if is_cut is not None and is_cut(text):
-        return _CUT
-    return None
+def _why_unusable(each: Graded, held_out: frozenset[str], is_cut: Callable[[str], bool] | None) -> str | None:
+    reason = each.fault(held_out)
+    if reason is None and not each.in_its_language:
+        reason = "not in the post's language, or in one that cannot be told"
+    if reason is None and is_cut is not None and is_cut(each.text):
+        reason = _CUT
+    return reason
 
 
-def _why_too_low(each: _Graded, asked: Asked) -> str | None:
-    if (each.metrics["emotional"] or 0) < asked.min_emotional:
+def _why_too_low(each: Graded, asked: Asked) -> str | None:
+    if each.emotional < asked.min_emotional:
         return f"emotional below {asked.min_emotional:g}"
-    if (each.metrics["cultural"] or 0) < asked.min_cultural:
+    if each.cultural < asked.min_cultural:
         return f"cultural below {asked.min_cultural:g}"
     return None
 
 
-def _best(passing: Iterable[Example], per_post: int, left_out: collections.Counter[str]) -> tuple[Example, ...]:
+def _best(passing: Iterable[Example], per_post: int, left_out: LeftOut) -> tuple[Example, ...]:
     """The best examples of each post, near-duplicates apart, in the posts' order."""
     order: dict[str, list[Example]] = {}
     for example in passing:
@@ -281,34 +208,23 @@ def _grade(example: Example) -> float:
     return example.written.emotional + example.written.cultural if example.written else 0.0
 
 
-def _example(each: _Graded, instance: Instance, student: Strategy, judge: JudgeFile) -> Example:
+def _example(each: Graded, instance: Instance, student: Strategy, judge: JudgeFile) -> Example:
     prompt = render(student, instance)
-    text = each.reply.text.strip()
-    return Example.model_validate(
-        {
-            "id": example_id(prompt.system, prompt.user, text),
-            "instance_id": instance.id,
-            "culture": instance.culture,
-            "language": instance.language,
-            "synthetic": instance.synthetic,
-            "training": instance.training,
-            "licence": licence_of(instance),
-            "strategy": student.name,
-            "prompt_hash": prompt.prompt_hash,
-            "post": instance.post_text,
-            "system": prompt.system,
-            "user": prompt.user,
-            "reply": text,
-            "written": Written.model_validate(
-                {
-                    "model": each.reply.model,
-                    "strategy": each.reply.strategy,
-                    "judge": judge.name,
-                    "emotional": each.metrics["emotional"],
-                    "cultural": each.metrics["cultural"],
-                }
-            ),
-        }
+    return Example(
+        id=example_id(prompt.system, prompt.user, each.text),
+        instance_id=instance.id,
+        culture=instance.culture,
+        language=instance.language,
+        synthetic=instance.synthetic,
+        training=instance.training,
+        licence=licence_of(instance),
+        strategy=student.name,
+        prompt_hash=prompt.prompt_hash,
+        post=instance.post_text,
+        system=prompt.system,
+        user=prompt.user,
+        reply=each.text,
+        written=each.written(judge.name),
     )
 
 
@@ -349,17 +265,17 @@ def _facts(distilled: Distilled, asked: Asked, judge: JudgeFile) -> Mapping[str,
         "asked by": f"{asked.teacher}; to be learnt under {asked.student}",
         "kept": f"emotional at least {asked.min_emotional:g} and cultural at least {asked.min_cultural:g}, by the judge {judge.name}",
         "means of what was kept": f"emotional {distilled.emotional:.2f}, cultural {distilled.cultural:.2f}",
-        "left out": ", ".join(f"{number} {reason}" for reason, number in distilled.left_out.items()) or "nothing",
+        "left out": counted_reasons(distilled.left_out) or "nothing",
     }
 
 
-def _nothing_passes(usable: Sequence[_Graded], left_out: Mapping[str, int], asked: Asked, folder: Path) -> str:
+def _nothing_passes(usable: Sequence[Graded], left_out: Mapping[str, int], asked: Asked, folder: Path) -> str:
     """Why nothing is written, and which thresholds would have kept half."""
-    counts = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
+    counts = counted_reasons(left_out)
     if not usable:
         return f"{folder}: no reply can be learnt from ({counts}){_LONGER if _CUT in left_out else ''}"
-    emotional = sorted(each.metrics["emotional"] or 0.0 for each in usable)
-    cultural = sorted(each.metrics["cultural"] or 0.0 for each in usable)
+    emotional = sorted(each.emotional for each in usable)
+    cultural = sorted(each.cultural for each in usable)
     low_emotional, low_cultural = _keeping_half(usable, emotional, cultural)
     return (
         f"{folder}: no reply has emotional at least {asked.min_emotional:g} and cultural at least {asked.min_cultural:g} ({counts}). "
@@ -369,11 +285,11 @@ def _nothing_passes(usable: Sequence[_Graded], left_out: Mapping[str, int], aske
     )
 
 
-def _keeping_half(usable: Sequence[_Graded], emotional: Sequence[float], cultural: Sequence[float]) -> tuple[float, float]:
+def _keeping_half(usable: Sequence[Graded], emotional: Sequence[float], cultural: Sequence[float]) -> tuple[float, float]:
     """The highest thresholds of one rank on both scales that at least half of the replies reach, rounded down to hundredths."""
     for rank in range(len(usable) // 2, -1, -1):
         lows = (int(emotional[rank] * 100) / 100, int(cultural[rank] * 100) / 100)
-        reached = sum((each.metrics["emotional"] or 0) >= lows[0] and (each.metrics["cultural"] or 0) >= lows[1] for each in usable)
+        reached = sum(each.emotional >= lows[0] and each.cultural >= lows[1] for each in usable)
         if 2 * reached >= len(usable):
             break
     return lows

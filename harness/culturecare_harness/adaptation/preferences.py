@@ -9,27 +9,27 @@ from __future__ import annotations
 import collections
 import json
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from culturecare import CultureCareError, DataError, Record, parse_record, read_json_lines
-from culturecare_harness.adaptation.distillation import admit_posts, check_out, one_strategy
-from culturecare_harness.adaptation.examples import Preference, Written, example_id
+from culturecare_harness.adaptation.examples import Preference, example_id
 from culturecare_harness.adaptation.leakage import deduplicate
+from culturecare_harness.adaptation.making import Graded, LeftOut, Made, admit_posts, check_out, counted_reasons, one_strategy
 from culturecare_harness.adaptation.preview import write_preview
 from culturecare_harness.adaptation.sources import licence_of
 from culturecare_harness.judges import NO_MEASURE, judges
 from culturecare_harness.records import Reply, Verdict, write_records
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.runs import MANIFEST, JudgeOptions, Manifest, judge_and_score, load_replies
-from culturecare_harness.scoring import reply_metrics
 from culturecare_harness.strategies import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
+    from culturecare_harness.adaptation.examples import Written
     from culturecare_harness.judges import JudgeFile
     from culturecare_harness.progress import Progress
     from culturecare_harness.records import Instance, Judge
@@ -53,30 +53,18 @@ class Pairing(Record):
     per_instance: int = Field(default=1, ge=1)
 
 
-class Paired(Record):
-    """What pairing made.
+class Paired(Made):
+    """What pairing made; `left_out` counts replies with a fault of their own, posts without a pair, and pairs.
 
     Attributes:
-        path: The file of preferences.
-        posts: Number of posts that were replied to.
-        replies: Number of replies.
-        kept: Number of pairs.
-        left_out: Number of replies that were in no pair for a fault of their own, and of posts and pairs, by reason.
         difference: Mean difference between the two overall grades.
         chosen_characters: Mean length of the preferred replies; a judge that prefers long ones teaches length.
         rejected_characters: Mean length of the others.
-        notes: Sentences that must be read with a model trained on this.
     """
 
-    path: Path
-    posts: int
-    replies: int
-    kept: int
-    left_out: dict[str, int]
     difference: float
     chosen_characters: float
     rejected_characters: float
-    notes: tuple[str, ...]
 
 
 def pairs(
@@ -119,13 +107,15 @@ def pairs(
     instances = {instance.id: instance for _, run in runs for instance in run.instances}
     admission = admit_posts(list(instances.values()), ", ".join(str(folder) for folder in folders), permission, release)
     named = judge.judge if judge is not None else _only_judge(folders)
-    left_out: collections.Counter[str] = collections.Counter()
-    by_post: dict[str, list[_Graded]] = {name: [] for name in instances}
+    left_out: LeftOut = collections.Counter()
+    by_post: dict[str, list[Graded]] = {name: [] for name in instances}
     for folder, run in runs:
         for reply, verdicts in _judged(folder, run, named, judge, progress, options):
-            graded = _graded(reply, verdicts, admission.held_out, left_out)
-            if graded is not None:
+            graded = Graded.of(reply, verdicts)
+            if (fault := graded.fault(admission.held_out)) is None:
                 by_post[reply.instance_id].append(graded)
+            else:
+                left_out[fault] += 1
     made = [
         pair for name, of_post in by_post.items() for pair in _of_post(of_post, instances[name], strategy, named.name, pairing, left_out)
     ]
@@ -224,54 +214,15 @@ def _by_reply(folder: Path, named: Judge) -> dict[str, dict[str, Verdict]]:
 # --- Pairs -----------------------------------------------------------------------------------------------------------------------
 
 
-class _Graded(Record):
-    """A reply with its grades; `fluent` says that it is in the post's language."""
-
-    text: str
-    model: str
-    strategy: str
-    emotional: float
-    cultural: float
-    fluent: bool
-
-    @property
-    def overall(self) -> float:
-        return (self.emotional + self.cultural) / 2
-
-
-def _graded(reply: Reply, verdicts: Sequence[Verdict], held_out: frozenset[str], left_out: collections.Counter[str]) -> _Graded | None:
-    metrics = reply_metrics(reply.text, reply.language, verdicts)
-    reason = None
-    if reply.instance_id in held_out:
-        reason = "held out for the benchmark"
-    elif not reply.text.strip():
-        reason = "empty"
-    elif metrics["coverage"] != 1:
-        reason = "without a grade on every dimension"
-    if reason is not None:
-        left_out[reason] += 1
-        return None
-    return _Graded.model_validate(
-        {
-            "text": reply.text.strip(),
-            "model": reply.model,
-            "strategy": reply.strategy,
-            "emotional": metrics["emotional"],
-            "cultural": metrics["cultural"],
-            "fluent": metrics["same_language"] == 1,
-        }
-    )
-
-
 def _of_post(
-    replies: Sequence[_Graded], instance: Instance, strategy: Strategy, judge: str, pairing: Pairing, left_out: collections.Counter[str]
+    replies: Sequence[Graded], instance: Instance, strategy: Strategy, judge: str, pairing: Pairing, left_out: LeftOut
 ) -> Iterable[Preference]:
     """Best and worst, second best and second worst, and so on, while they are far enough apart.
 
     A reply in another language than the post's may be the worse one and never the better one.
     """
     ordered = sorted(replies, key=lambda reply: reply.overall, reverse=True)
-    better = [reply for reply in ordered if reply.fluent]
+    better = [reply for reply in ordered if reply.in_its_language]
     used = 0
     for best, worst in zip(better, reversed(ordered), strict=False):
         if used == pairing.per_instance or best.overall - worst.overall < pairing.min_difference:
@@ -285,12 +236,8 @@ def _of_post(
         left_out["posts without two replies far enough apart"] += 1
 
 
-def _preference(best: _Graded, worst: _Graded, instance: Instance, strategy: Strategy, judge: str) -> Preference:
+def _preference(best: Graded, worst: Graded, instance: Instance, strategy: Strategy, judge: str) -> Preference:
     prompt = render(strategy, instance)
-    chosen_by, rejected_by = (
-        Written(model=reply.model, strategy=reply.strategy, judge=judge, emotional=reply.emotional, cultural=reply.cultural)
-        for reply in (best, worst)
-    )
     return Preference(
         id=example_id(prompt.system, prompt.user, best.text, worst.text),
         instance_id=instance.id,
@@ -306,8 +253,8 @@ def _preference(best: _Graded, worst: _Graded, instance: Instance, strategy: Str
         user=prompt.user,
         chosen=best.text,
         rejected=worst.text,
-        chosen_by=chosen_by,
-        rejected_by=rejected_by,
+        chosen_by=best.written(judge),
+        rejected_by=worst.written(judge),
     )
 
 
@@ -329,15 +276,15 @@ def _facts(paired: Paired) -> Mapping[str, object]:
         "pairs": f"{paired.kept} from {paired.replies} replies to {paired.posts} posts",
         "mean difference of the overall grades": f"{paired.difference:.2f}",
         "mean length": f"{paired.chosen_characters:.0f} characters preferred, {paired.rejected_characters:.0f} not",
-        "left out": ", ".join(f"{number} {reason}" for reason, number in paired.left_out.items()) or "nothing",
+        "left out": counted_reasons(paired.left_out) or "nothing",
     }
 
 
-def _no_pair(by_post: Mapping[str, Sequence[_Graded]], left_out: Mapping[str, int], pairing: Pairing) -> str:
+def _no_pair(by_post: Mapping[str, Sequence[Graded]], left_out: Mapping[str, int], pairing: Pairing) -> str:
     spreads = [
         max(each.overall for each in replies) - min(each.overall for each in replies) for replies in by_post.values() if len(replies) > 1
     ]
-    counts = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
+    counts = counted_reasons(left_out)
     if not spreads:
         return f"no post has two graded replies ({counts}): give runs of several strategies, seeds or models"
     return (

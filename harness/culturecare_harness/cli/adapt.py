@@ -217,8 +217,7 @@ def adapt_distil(
     print_made(
         f"{made.kept} examples from {made.replies} replies to {made.posts} posts; mean emotional grade {made.emotional:.2f}, "
         f"cultural {made.cultural:.2f}",
-        made.left_out,
-        made.notes,
+        made,
         console(),
     )
     typer.echo(f"Examples: {out}\nTo read: {out.with_suffix('.md')}")
@@ -267,8 +266,7 @@ def adapt_pairs(
     print_made(
         f"{made.kept} pairs from {made.replies} replies to {made.posts} posts; mean difference {made.difference:.2f}, mean length "
         f"{made.chosen_characters:.0f} characters preferred, {made.rejected_characters:.0f} not",
-        made.left_out,
-        made.notes,
+        made,
         console(),
     )
     typer.echo(f"Pairs: {out}\nTo read: {out.with_suffix('.md')}")
