@@ -170,6 +170,21 @@ def test_scores_end_with_what_to_take_along(called: Callable[..., tuple[int, str
     assert lines[-1].startswith("Result file: ")
 
 
+@pytest.mark.parametrize("form", ["annotator", "psychologist"])
+def test_questions_are_called_by_their_names_on_the_terminal(called: Callable[..., tuple[int, str, str]], tmp_path: Path, form: str) -> None:
+    run = write_run(tmp_path / "run", ("german",))
+    called("make", run, "--form", form, "--raters", 3, "--out", "packet")
+    packet = open_packet(tmp_path / "packet")
+    for rater in packet.assignments:
+        append_ratings(packet, answers(packet, rater))
+    code, out, _ = called("score", "packet")
+    assert code == 0
+    for question in packet.packet.form.questions:
+        assert f" {question.key} " not in out.replace("│", " ") or question.key == question.name
+        assert f"{question.key}=" not in out
+    assert {"annotator": "Sociopolitical influence", "psychologist": "Overly positive"}[form] in out
+
+
 def test_the_summary_says_who_was_left_out_and_that_no_judge_was_named(called: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", ("german",))
     called("make", run, "--raters", 3, "--out", "packet")

@@ -9,10 +9,11 @@ from rich.table import Table
 
 from culturecare import cultures
 from culturecare_harness.counting import counted
-from culturecare_harness.human.condition_scores import ALL
+from culturecare_harness.human.answers import answer_metric
+from culturecare_harness.human.condition_scores import ALL, metric_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["print_human_result"]
 
-_NAMES = {
+_COEFFICIENTS = {
     "alpha_nominal": "α nominal",
     "alpha_ordinal": "α ordinal",
     "weighted_kappa": "κ quadratic",
@@ -41,42 +42,43 @@ def print_human_result(result: HumanResult, console: Console) -> None:
         highlight=False,
     )
     console.print(_rater_table(result.rater_quality))
-    _print_people(result, result.cultures, console)
+    names = metric_names(result.questions)
+    _print_people(result, result.cultures, names, console)
     for which, people in (("without raters who failed", result.without_failed), ("with raters who failed", result.with_failed)):
         if people is not None:
-            _print_otherwise(people, which, console)
+            _print_otherwise(people, which, names, console)
     for note in result.notes:
         console.print(f"Note: {note}", highlight=False, markup=False)
 
 
-def _print_people(people: PeopleTables, present: Sequence[str], console: Console) -> None:
+def _print_people(people: PeopleTables, present: Sequence[str], names: Mapping[str, str], console: Console) -> None:
     # The mean over one culture is that culture's, and need not be said twice.
     keys = (*present, ALL) if len(present) > 1 else (ALL,)
-    console.print(_agreement_table(people, keys))
+    console.print(_agreement_table(people, keys, names))
     if people.scores:
-        console.print(_score_table(people, keys))
+        console.print(_score_table(people, keys, names))
     if people.contrasts:
-        console.print(_contrast_table(people))
+        console.print(_contrast_table(people, names))
     if people.ranks:
         console.print(_rank_table(people))
     if people.wins:
-        console.print(_win_table(people))
+        console.print(_win_table(people, names))
     if people.comparisons:
-        console.print(_comparison_table(people))
+        console.print(_comparison_table(people, names))
     for choice in people.choices:
         if choice.culture in keys:
-            console.print(_choice_table(choice))
-            _print_choice(choice, console)
+            console.print(_choice_table(choice, names))
+            _print_choice(choice, names, console)
 
 
-def _print_otherwise(people: PeopleTables, which: str, console: Console) -> None:
+def _print_otherwise(people: PeopleTables, which: str, names: Mapping[str, str], console: Console) -> None:
     """The same the other way, in short; all of it stands in the result file."""
-    console.print(_agreement_table(people, (ALL,), f", {which}"))
+    console.print(_agreement_table(people, (ALL,), names, f", {which}"))
     if people.scores:
-        console.print(_score_table(people, (ALL,), f", {which}"))
+        console.print(_score_table(people, (ALL,), names, f", {which}"))
     for choice in people.choices:
         if choice.culture == ALL or len(people.agreement_by_culture) > 1:
-            _print_choice(choice, console, f", {which}")
+            _print_choice(choice, names, console, f", {which}")
 
 
 def _rater_table(raters: Iterable[RaterQuality]) -> Table:
@@ -100,30 +102,32 @@ def _rater_table(raters: Iterable[RaterQuality]) -> Table:
     return table
 
 
-def _agreement_table(people: PeopleTables, keys: Sequence[str], which: str = "") -> Table:
+def _agreement_table(people: PeopleTables, keys: Sequence[str], names: Mapping[str, str], which: str = "") -> Table:
     rows: list[tuple[str, dict[str, Coefficient]]] = []
     for culture, coefficients in ({**people.agreement_by_culture, ALL: people.agreement}).items():
         if culture not in keys:
             continue
         metrics = dict.fromkeys(one.metric for one in coefficients)
         rows += [(culture, {one.name: one for one in coefficients if one.metric == metric}) for metric in metrics]
-    names = [name for name in _NAMES if any(name in of_metric for _, of_metric in rows)]
-    table = _table(f"Agreement of the raters{which}", "culture", "question", *(_NAMES[name] for name in names), "raters", "replies")
+    columns = [name for name in _COEFFICIENTS if any(name in of_metric for _, of_metric in rows)]
+    table = _table(
+        f"Agreement of the raters{which}", "culture", "question", *(_COEFFICIENTS[name] for name in columns), "raters", "replies"
+    )
     last = ""
     for culture, of_metric in rows:
         if culture != last and last:
             table.add_section()
         first = next(iter(of_metric.values()))
-        cells = [_interval(one.value, one.low, one.high) if (one := of_metric.get(name)) else "" for name in names]
-        table.add_row(_culture(culture) if culture != last else "", first.metric, *cells, str(first.raters), str(first.units))
+        cells = [_interval(one.value, one.low, one.high) if (one := of_metric.get(name)) else "" for name in columns]
+        table.add_row(_culture(culture) if culture != last else "", _name(first.metric, names), *cells, str(first.raters), str(first.units))
         last = culture
     return table
 
 
-def _score_table(people: PeopleTables, keys: Sequence[str], which: str = "") -> Table:
+def _score_table(people: PeopleTables, keys: Sequence[str], names: Mapping[str, str], which: str = "") -> Table:
     summaries = [metric for metric in ("overall", "emotional", "cultural", "quality") if any(one.metric == metric for one in people.scores)]
     metrics = summaries or list(dict.fromkeys(one.metric for one in people.scores))
-    table = _table(f"Mean grades{which}", "condition", "culture", "posts", *metrics, "coverage")
+    table = _table(f"Mean grades{which}", "condition", "culture", "posts", *(_name(metric, names) for metric in metrics), "coverage")
     found = {(one.condition, one.culture, one.metric): one for one in people.scores}
     for condition in dict.fromkeys(one.condition for one in people.scores):
         for culture in keys:
@@ -140,12 +144,12 @@ def _score_table(people: PeopleTables, keys: Sequence[str], which: str = "") -> 
     return table
 
 
-def _contrast_table(people: PeopleTables) -> Table:
+def _contrast_table(people: PeopleTables, names: Mapping[str, str]) -> Table:
     table = _table("Models' replies against peers'", "question", "answer", "models", "peers", "difference", "p (Holm)", "posts")
     for one in people.contrasts:
         table.add_row(
-            one.question,
-            escape(" or ".join(str(value) for value in one.values)),
+            _name(one.question, names),
+            escape(" or ".join(names.get(answer_metric(one.question, value), str(value)) for value in one.values)),
             _shares(one.models.mean, one.models.low, one.models.high),
             _shares(one.peers.mean, one.peers.low, one.peers.high),
             _signed(one.comparison.difference, one.comparison.low, one.comparison.high),
@@ -174,9 +178,9 @@ def _rank_table(people: PeopleTables) -> Table:
     return table
 
 
-def _win_table(people: PeopleTables) -> Table:
+def _win_table(people: PeopleTables, names: Mapping[str, str]) -> Table:
     metrics = list(dict.fromkeys(one.metric for one in people.wins))
-    table = _table("Win rate over the peer", "condition", *metrics, "posts")
+    table = _table("Win rate over the peer", "condition", *(_name(metric, names) for metric in metrics), "posts")
     for condition in dict.fromkeys(one.condition for one in people.wins):
         rows = {one.metric: one for one in people.wins if one.condition == condition}
         cells = [_shares(rows[metric].rate.mean, rows[metric].rate.low, rows[metric].rate.high) for metric in metrics]
@@ -184,7 +188,7 @@ def _win_table(people: PeopleTables) -> Table:
     return table
 
 
-def _comparison_table(people: PeopleTables) -> Table:
+def _comparison_table(people: PeopleTables, names: Mapping[str, str]) -> Table:
     title = f"Conditions that differ: p < 0.05 after Holm's correction for {counted(len(people.comparisons), 'test')}"
     table = _table(title, "first", "second", "metric", "first less second", "p (Holm)", "effect d", "posts")
     for one in people.comparisons:
@@ -192,7 +196,7 @@ def _comparison_table(people: PeopleTables) -> Table:
             table.add_row(
                 escape(one.a),
                 escape(one.b),
-                one.metric,
+                _name(one.metric, names),
                 _signed(one.difference, one.low, one.high),
                 _p(one.p_adjusted),
                 _number(one.effect),
@@ -206,9 +210,9 @@ def _comparison_table(people: PeopleTables) -> Table:
 _STYLES = {"use": "bold green", "none": "bold red", "undecided": "bold yellow"}
 
 
-def _choice_table(choice: JudgeChoice) -> Table:
+def _choice_table(choice: JudgeChoice, names: Mapping[str, str]) -> Table:
     table = _table(
-        f"Judges against people, {_culture(choice.culture)}, {choice.metric}",
+        f"Judges against people, {_culture(choice.culture)}, {_name(choice.metric, names)}",
         "judge",
         "pairs ordered alike",
         "one of the people",
@@ -234,12 +238,13 @@ def _choice_table(choice: JudgeChoice) -> Table:
     return table
 
 
-def _print_choice(choice: JudgeChoice, console: Console, which: str = "") -> None:
+def _print_choice(choice: JudgeChoice, names: Mapping[str, str], console: Console, which: str = "") -> None:
     advice = {"use": f"use {choice.judge}", "none": "use none of these judges", "undecided": "undecided"}[choice.status]
     also = f"; not told apart from it: {', '.join(choice.also)}" if choice.also else ""
     style = _STYLES[choice.status]
     why = escape(f"{choice.reason}{also}.")
-    console.print(f"{_culture(choice.culture)}, {choice.metric}{which}: [{style}]{escape(advice)}[/]: {why}", highlight=False)
+    by = _name(choice.metric, names)
+    console.print(f"{_culture(choice.culture)}, {by}{which}: [{style}]{escape(advice)}[/]: {why}", highlight=False)
 
 
 # --- Cells -----------------------------------------------------------------------------------------------------------------------
@@ -250,6 +255,13 @@ def _table(title: str, *columns: str) -> Table:
     for column in columns:
         table.add_column(column, no_wrap=column != "why not")
     return table
+
+
+def _name(metric: str, names: Mapping[str, str]) -> str:
+    """What the form calls a metric; an answer is called by its question too, since it stands without it. Its key without the form."""
+    question, answered, _ = metric.partition("=")
+    name = names.get(metric, metric)
+    return escape(f"{names[question]}: {name}" if answered and question in names else name)
 
 
 def _culture(key: str) -> str:
