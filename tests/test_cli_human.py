@@ -171,7 +171,7 @@ def test_scores_end_with_what_to_take_along(called: Callable[..., tuple[int, str
 
 
 @pytest.mark.parametrize("form", ["annotator", "psychologist"])
-def test_questions_are_called_by_their_names_on_the_terminal(called: Callable[..., tuple[int, str, str]], tmp_path: Path, form: str) -> None:
+def test_questions_have_their_names_on_the_terminal(called: Callable[..., tuple[int, str, str]], tmp_path: Path, form: str) -> None:
     run = write_run(tmp_path / "run", ("german",))
     called("make", run, "--form", form, "--raters", 3, "--out", "packet")
     packet = open_packet(tmp_path / "packet")

@@ -50,6 +50,8 @@ FEWEST_PAIRS = 6
 """Fewest instances that are tested: with five, no outcome has a two-sided p below 0.0625."""
 
 _SEED = 1234
+_BATCH = 1000
+"""So many flips are held in memory at once."""
 
 
 class Comparison(Record):
@@ -209,27 +211,26 @@ def permutation_p(samples: Sequence[Sequence[float]]) -> float:
         samples: Differences, one sequence a culture.
     """
     import numpy as np
-    from scipy.stats import permutation_test
+    from scipy.stats import monte_carlo_test, permutation_test
 
     flat = np.array([value for sample in samples for value in sample])
     share = np.array([1 / len(samples) / len(sample) for sample in samples for _ in sample])
 
-    def statistic(first: NDArray[np.float64], second: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    def statistic(differences: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
         # Rounding, so that flips that tie in truth tie here.
-        rounded: NDArray[np.float64] = np.round(((first - second) * share).sum(axis=axis), 12)
+        rounded: NDArray[np.float64] = np.round((differences * share).sum(axis=axis), 12)
         return rounded
 
-    result = permutation_test(
-        (flat, np.zeros_like(flat)),
-        statistic,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=1000,
-        # Under this keyword since scipy 1.15; the older one is still taken.
-        random_state=np.random.default_rng(_SEED),
-    )
-    return float(result.pvalue)
+    if 2 ** len(flat) <= RESAMPLES:
+        return float(permutation_test((flat,), statistic, permutation_type="samples", vectorized=True, n_resamples=RESAMPLES).pvalue)
+    random = np.random.default_rng(_SEED)
+
+    def flipped(size: tuple[int, ...]) -> NDArray[np.float64]:
+        signs: NDArray[np.float64] = flat * (2 * random.integers(0, 2, size=size, dtype=np.int8) - 1)
+        return signs
+
+    # The same flips as `permutation_test` takes, drawn without an order of each pair's two values, which is some ten times faster.
+    return float(monte_carlo_test(flat, flipped, statistic, vectorized=True, n_resamples=RESAMPLES, batch=_BATCH, axis=-1).pvalue)
 
 
 def _effect(samples: Sequence[Sequence[float]], difference: float) -> float | None:
