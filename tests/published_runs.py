@@ -19,7 +19,7 @@ from culturecare_harness.dataset import Selection, select_instances
 from culturecare_harness.generate import Generation
 from culturecare_harness.judges import select_judge
 from culturecare_harness.pairs import PairVerdict, Preference, against_peer, build_pairs_result
-from culturecare_harness.records import Model, Reply, Verdict, reply_id, write_json, write_records
+from culturecare_harness.records import Model, Reply, Verdict, digest, reply_id, write_json, write_records
 from culturecare_harness.report.published import published
 from culturecare_harness.runs import MANIFEST, REPLIES, Manifest
 from culturecare_harness.scoring import build_result
@@ -112,7 +112,7 @@ def make_run(
         text: Text of every reply, for hostile ones.
         adapter: Name of an adapter, for a run of the model with it.
     """
-    model = model if adapter is None else f"{model}+{adapter}"
+    base, model = model, model if adapter is None else f"{model}+{adapter}"
     names = [name for name in STRATEGIES if any(strategy == name for strategy, _ in means)]
     selection = Selection(split="test", release=release)
     instances = select_instances(selection)
@@ -151,7 +151,8 @@ def make_run(
             verdicts += _verdicts(reply, chosen.judge, emotional, cultural, chance, missing)
     manifest = Manifest(
         model=Model(name=model, backend="hf", arguments={"dtype": "bfloat16", **({} if adapter is None else {"peft": adapter})}),
-        model_identity="0" * 16,
+        model_identity=digest([model]),
+        base_identity=None if adapter is None else digest([base]),
         batch_size=8,
         split="test",
         dataset_revision=revision,

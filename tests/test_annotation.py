@@ -147,6 +147,20 @@ def test_an_answer_that_is_no_annotation_says_why_and_marks_nothing(said: str, r
     assert not reading.cultural_signals
 
 
+EXAMPLE = json.dumps(
+    {"emotional_distress": [{"phrase": "...", "intensity": "low"}], "cultural_signals": [{"phrase": "...", "type": "Values"}]}
+)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [f"The shape is {EXAMPLE}, so:\n{WHOLE}", f"{answer()}\nOn second thought:\n{WHOLE}", f"{WHOLE}\nThis has the shape of {EXAMPLE}."],
+    ids=["the prompt's example first", "an empty draft first", "the prompt's example last"],
+)
+def test_of_several_objects_the_answer_is_the_last_that_is_about_the_post(said: str) -> None:
+    assert read_answer(said, TEXT) == read_answer(WHOLE, TEXT)
+
+
 def test_an_annotation_of_nothing_is_an_annotation() -> None:
     assert read_answer(answer(), TEXT).reason is None
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from culturecare_harness.adaptation.compare import benchmark_scores
 from culturecare_harness.report import make_report
 from culturecare_harness.report.adapted import adapted_pairs
 from culturecare_harness.report.evidence import read_evidence
@@ -66,6 +67,39 @@ def test_an_adapter_is_compared_with_its_base_strategy_by_strategy(base: Path, a
     assert [(one.a, one.b) for one in pair.same if one.metric == "overall"] == [
         (f"adapted, {name}", f"base, {name}") for name in ("standard", "culture", "guided", "annotation", "cga")
     ]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"strategies": {"standard": "0" * 16}}, {"model_identity": "0" * 16}, {"generation": {"temperature": 0.0}}],
+    ids=["a prompt", "another folder of the same name", "the temperature"],
+)
+def test_what_was_asked_otherwise_is_no_base(base: Path, adapted: Path, release: Path, tmp_path: Path, changed: dict[str, Any]) -> None:
+    other = shutil.copytree(base, tmp_path / "other")
+    manifest = json.loads((other / "run.json").read_text(encoding="utf-8"))
+    for field, value in changed.items():
+        manifest[field] = {**manifest[field], **value} if isinstance(value, dict) else value
+    (other / "run.json").write_text(json.dumps(manifest), encoding="utf-8")
+    evidence = read_evidence([other, adapted], release, Silent())
+    assert list(adapted_pairs(evidence, evidence.panels[0])) == []
+
+
+def test_the_cards_means_are_of_the_posts_that_both_have(base: Path, adapted: Path, release: Path, tmp_path: Path) -> None:
+    gappy = shutil.copytree(adapted, tmp_path / "gappy")
+    [verdicts] = gappy.glob("*.verdicts.jsonl")
+    rows = [json.loads(line) for line in verdicts.read_text(encoding="utf-8").splitlines()]
+    high = {row["reply_id"] for row in rows if row["dimension"] == "empathy" and (row["score"] or 0) > 4.2}
+    for row in rows:
+        if row["reply_id"] in high:
+            row |= {"score": None, "reason": "the answer holds no grade: made up", "digit_mass": None, "prompt_tokens": None}
+    verdicts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    pair = pair_of([base, gappy], release)
+    shown = benchmark_scores(pair)
+    assert any(0 < score.n < 80 for score in shown.scores)
+    for score in shown.scores:
+        assert score.base is not None
+        assert score.adapted is not None
+        assert score.difference == pytest.approx(score.adapted - score.base, abs=1e-9)
 
 
 def test_what_the_adapter_gained_is_found_and_nothing_else_is(base: Path, adapted: Path, release: Path) -> None:

@@ -11,7 +11,7 @@ from culturecare import CultureCareError, DataError, load_instances, read_instan
 from culturecare_harness.adaptation.leakage import post_hash
 from culturecare_harness.dataset import Selection, is_held_out, select_instances
 from culturecare_harness.generate import Generation, ModelChoice
-from culturecare_harness.runs import JudgeOptions, evaluate, load_replies, manifest_of
+from culturecare_harness.runs import JudgeOptions, evaluate, load_replies, manifest_of, refuse_what_was_learnt
 from tests.published_runs import RELEASED, make_release
 from tests.servers import ChatServer, chat
 
@@ -121,6 +121,44 @@ def test_a_post_that_an_adapter_learnt_is_known_by_its_words_too(server: ChatSer
         evaluate(learner, ["standard"], selection, Generation(), None, tmp_path / "run", Silent(), JudgeOptions())
 
 
+def test_an_adapter_that_learnt_another_post_of_the_same_id_may_be_benchmarked(server: ChatServer, tmp_path: Path) -> None:
+    learner = choice(server, peft=adapter(tmp_path / "adapter", "american-letter", posts=(post_hash("Another letter."),)))
+    refuse_what_was_learnt(learner, select_instances(own_posts(tmp_path / "posts.jsonl")))
+
+
+def test_an_adapter_is_known_whatever_loads_it(tmp_path: Path) -> None:
+    [german, *_] = load_instances("sample", "german")
+    learnt = adapter(tmp_path / "adapter", german.id)
+    for backend, argument in (("hf", "peft"), ("vllm", "lora_local_path")):
+        learner = ModelChoice(name="org/base", backend=backend).with_adapter(learnt)
+        assert learner.arguments == {argument: learnt}
+        assert (learner.shown_name, learner.model.arguments) == ("org/base+adapter", {argument: "adapter"})
+        assert learner.base == ModelChoice(name="org/base", backend=backend)
+        with pytest.raises(CultureCareError, match="was trained on 1 of these 1 instances"):
+            refuse_what_was_learnt(learner, [german])
+    with pytest.raises(CultureCareError, match="loads none: have its server load it, or use back end hf or vllm"):
+        ModelChoice(name="m", backend="local-chat-completions").with_adapter(learnt)
+
+
+def test_a_result_says_that_an_adapter_may_have_another_revision_of_its_base(tmp_path: Path) -> None:
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    base = ModelChoice(name="org/base")
+    record = {
+        "instance_ids": [],
+        "post_hashes": [],
+        "training": {"model": "org/base", "model_identity": base.identity, "revision": "abc123"},
+    }
+    (folder / "adaptation.json").write_text(json.dumps(record), encoding="utf-8")
+
+    def notes(**arguments: str) -> tuple[str, ...]:
+        learner = base.model_copy(update={"arguments": arguments}).with_adapter(str(folder))
+        return manifest_of(learner, ["standard"], Selection(cultures=("german",)), Generation()).notes
+
+    assert notes(revision="abc123") == ()
+    assert "perhaps on another base" in " ".join(notes())
+
+
 def test_a_result_says_that_nothing_is_known_of_what_an_adapter_learnt(tmp_path: Path) -> None:
     folder = tmp_path / "adapter"
     folder.mkdir()
@@ -137,6 +175,17 @@ def test_the_held_out_half_of_the_released_posts_can_be_chosen(tmp_path: Path) -
     assert all(is_held_out(instance.id) for instance in chosen)
     with pytest.raises(CultureCareError, match="held out is one half of split 'test'"):
         select_instances(Selection(split="sample", held_out=True))
+
+
+def test_a_run_on_the_held_out_half_asks_about_its_posts_alone(server: ChatServer, tmp_path: Path) -> None:
+    release = make_release(tmp_path / "release", dict.fromkeys(RELEASED, 6))
+    selection = Selection(split="test", release=release, held_out=True)
+    notes = run(server, selection, tmp_path / "run", "standard")
+    assert {reply.instance_id for reply in load_replies(tmp_path / "run", release, Silent()).replies} == {
+        instance.id for instance in select_instances(selection)
+    }
+    assert len(server.requests) == len(select_instances(selection))
+    assert "On the half of split 'test' that is never trained on." in notes
 
 
 def test_a_file_of_own_posts_that_changed_is_read_again(tmp_path: Path) -> None:

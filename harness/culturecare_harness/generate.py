@@ -42,6 +42,10 @@ _SECRET = re.compile(
 )
 
 
+_ADAPTER_ARGUMENTS = {"hf": "peft", "vllm": "lora_local_path"}
+"""The argument by which each of lm-eval's classes takes an adapter."""
+
+
 class ModelChoice(Record):
     """The model under test, as lm-eval is to load it.
 
@@ -62,7 +66,24 @@ class ModelChoice(Record):
     @property
     def adapter(self) -> str | None:
         """Folder or Hub name of the adapter that is loaded upon the model, null for none."""
-        return str(self.arguments["peft"]) if self.arguments.get("peft") else None
+        return next((str(self.arguments[key]) for key in _ADAPTER_ARGUMENTS.values() if self.arguments.get(key)), None)
+
+    @property
+    def base(self) -> ModelChoice:
+        """The model without its adapter."""
+        arguments = {key: value for key, value in self.arguments.items() if key not in _ADAPTER_ARGUMENTS.values()}
+        return self.model_copy(update={"arguments": arguments})
+
+    def with_adapter(self, adapter: str) -> ModelChoice:
+        """The model with an adapter upon it.
+
+        Raises:
+            CultureCareError: The class cannot load one.
+        """
+        if self.backend not in _ADAPTER_ARGUMENTS:
+            able = " or ".join(_ADAPTER_ARGUMENTS)
+            raise CultureCareError(f"--adapter: back end {self.backend!r} loads none: have its server load it, or use back end {able}")
+        return self.model_copy(update={"arguments": {**self.arguments, _ADAPTER_ARGUMENTS[self.backend]: adapter}})
 
     @property
     def shown_name(self) -> str:
@@ -74,8 +95,7 @@ class ModelChoice(Record):
     def model(self) -> Model:
         """What results say of it: no key, and no path of this machine."""
         public = {key: value for key, value in self._open_arguments.items() if not Path(str(value)).is_absolute()}
-        if self.adapter is not None:
-            public["peft"] = _shown(self.adapter)
+        public |= {key: _shown(str(self.arguments[key])) for key in _ADAPTER_ARGUMENTS.values() if self.arguments.get(key)}
         return Model(name=self.shown_name, backend=self.backend, arguments=public)
 
     @property

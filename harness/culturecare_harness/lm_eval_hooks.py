@@ -70,7 +70,7 @@ __all__ = [
     "understanding_docs",
 ]
 
-_METADATA = ("split", "cultures", "release", "posts", "text", "per_culture", "judge", "judge_settings", "system_role")
+_METADATA = (*Selection.model_fields, "posts", "judge", "judge_settings", "system_role")
 _log = logging.getLogger(__name__)
 
 
@@ -210,8 +210,8 @@ def _selection(metadata: Mapping[str, Any]) -> Selection:
         release = posts or metadata.get("release")
         if not release:
             raise CultureCareError("--metadata: split 'own' needs a file of posts in the released format: name it with the key 'posts'")
-    fields = {key: metadata[key] for key in ("cultures", "text", "per_culture") if metadata.get(key) is not None}
-    return culturecare.parse_record(Selection, {"split": split, "release": release, **fields}, where="--metadata")
+    fields = {key: metadata[key] for key in Selection.model_fields if metadata.get(key) is not None}
+    return culturecare.parse_record(Selection, {**fields, "split": split, "release": release}, where="--metadata")
 
 
 def _judge_column(metadata: Mapping[str, Any]) -> str | None:

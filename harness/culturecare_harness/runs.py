@@ -82,6 +82,7 @@ class Manifest(Record):
     """What a run was asked to do: all that its replies depend on. It holds neither keys nor the folder of the released files.
 
     Attributes:
+        base_identity: Of a model with an adapter, the identity of the model without it.
         held_out: Whether it was about the half of split `test` alone that is never trained on.
         notes: What must be read with the scores of a model with an adapter.
     """
@@ -96,6 +97,7 @@ class Manifest(Record):
     per_culture: int | None
     strategies: dict[str, Hash]
     generation: Generation
+    base_identity: Hash | None = None
     held_out: bool = False
     notes: tuple[str, ...] = ()
 
@@ -122,6 +124,7 @@ def manifest_of(choice: ModelChoice, strategies: Iterable[str], selection: Selec
         per_culture=selection.per_culture,
         strategies={strategy.name: strategy.hash for strategy in select_strategies(strategies)},
         generation=generation,
+        base_identity=None if choice.adapter is None else choice.base.identity,
         held_out=selection.held_out,
         notes=tuple(_adapter_notes(choice)),
     )
@@ -372,8 +375,15 @@ def _adapter_notes(choice: ModelChoice) -> Iterable[str]:
         yield "The adapter has no record of what it was trained on, so that these posts may be among it."
         return
     training = _read_json(record).get("training", {})
-    if training.get("model_identity") != choice.model_copy(update={"arguments": {}}).identity:
+    learnt_on = (training.get("model_identity"), training.get("revision"))
+    if learnt_on != (ModelChoice(name=choice.name).identity, choice.arguments.get("revision")):
         yield f"The adapter was trained on {training.get('model')}, and perhaps on another base than it was loaded upon."
+
+
+def _marks(instance: Instance) -> set[str]:
+    """What an instance is known by among what was learnt: its words, and its id, but for own posts, whose ids others use as well."""
+    words = post_hash(instance.post_text)
+    return {words} if instance.split == "own" else {words, instance.id}
 
 
 def refuse_what_was_learnt(choice: ModelChoice, instances: Sequence[Instance]) -> None:
@@ -386,11 +396,7 @@ def refuse_what_was_learnt(choice: ModelChoice, instances: Sequence[Instance]) -
     if record is None:
         return
     learnt = trained_on(record.parent)
-    met = [
-        instance.id
-        for instance in instances
-        if instance.split != "train" and not learnt.isdisjoint({instance.id, post_hash(instance.post_text)})
-    ]
+    met = [instance.id for instance in instances if instance.split != "train" and not learnt.isdisjoint(_marks(instance))]
     if met:
         half = "take the half that is never trained on (--held-out)" if instances[0].split == "test" else "choose another split"
         raise CultureCareError(

@@ -14,6 +14,7 @@ from culturecare_harness.report import make_report
 from culturecare_harness.report.adapted import ADAPTED, adapted_pairs
 from culturecare_harness.report.evidence import read_evidence
 from culturecare_harness.runs import evaluate, refuse_what_was_learnt
+from culturecare_harness.stats import mean_of_means
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from culturecare_harness.report.adapted import Adapted
     from culturecare_harness.runs import JudgeOptions
 
-__all__ = ["Outcome", "compare_adapter"]
+__all__ = ["Outcome", "benchmark_scores", "compare_adapter"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def compare_adapter(
     """
     if base.adapter is not None:
         raise CultureCareError(f"model {base.shown_name!r}: has an adapter already; name the model without it, and the adapter beside it")
-    adapted = base.model_copy(update={"arguments": {**base.arguments, "peft": adapter}})
+    adapted = base.with_adapter(adapter)
     names = list(strategies)
     # Before the base is run, which may take long.
     refuse_what_was_learnt(adapted, select_instances(selection))
@@ -86,26 +87,23 @@ def compare_adapter(
     report, _ = make_report(places, folder / "report.html", progress, release=selection.release)
     place = Path(adapter).expanduser()
     if (place / ADAPTATION).is_file():
-        with_scores(place, _scores(outcome))
+        with_scores(place, benchmark_scores(outcome))
     return Outcome(outcome, report)
 
 
-def _scores(outcome: Adapted) -> BenchmarkScores:
+def benchmark_scores(outcome: Adapted) -> BenchmarkScores:
     """The comparison as the adapter's card shows it."""
     result = outcome.adapted.result
-    before, after = (
-        {(score.strategy, score.metric): score.mean for score in graded.result.scores if score.culture == "all"}
-        for graded in (outcome.base, outcome.adapted)
-    )
     rows = []
     for compared in outcome.same:
         strategy = compared.a.removeprefix(f"{ADAPTED}, ")
+        base, adapted = _means_of_both(outcome, strategy, compared.metric)
         rows.append(
             BenchmarkScore(
                 strategy=strategy,
                 metric=compared.metric,
-                base=before[strategy, compared.metric],
-                adapted=after[strategy, compared.metric],
+                base=base,
+                adapted=adapted,
                 difference=compared.difference,
                 low=compared.low,
                 high=compared.high,
@@ -119,3 +117,17 @@ def _scores(outcome: Adapted) -> BenchmarkScores:
         notes=result.notes,
         scores=tuple(rows),
     )
+
+
+def _means_of_both(outcome: Adapted, strategy: str, metric: str) -> tuple[float | None, float | None]:
+    """Means over the cultures without and with the adapter, of the instances that have both: they differ by what the pairs differ by."""
+    values = [graded.values[metric][strategy] for graded in (outcome.base, outcome.adapted)]
+    cultures = {**outcome.base.cultures, **outcome.adapted.cultures}
+    samples: tuple[dict[str, list[float]], dict[str, list[float]]] = ({}, {})
+    for instance in values[0]:
+        both = [of_side.get(instance) for of_side in values]
+        if None not in both:
+            for sample, value in zip(samples, both, strict=True):
+                sample.setdefault(cultures[instance], []).append(value or 0.0)
+    without, with_adapter = (mean_of_means(list(sample.values())) for sample in samples)
+    return without, with_adapter

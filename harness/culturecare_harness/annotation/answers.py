@@ -51,7 +51,8 @@ class Reading(Record):
 def read_answer(answer: str, text: str) -> Reading:
     """Reads a model's answer.
 
-    The first JSON object that has both lists counts, whatever stands around it; what a model thought aloud before is passed over.
+    The last JSON object that has both lists counts, whatever stands around it; what a model thought aloud before is passed over. An
+    object none of whose phrases stands in the post, such as the prompt's own example, counts only where there is no other.
     An object that was cut off is no annotation: what is missing in it was not looked for.
 
     Args:
@@ -60,9 +61,14 @@ def read_answer(answer: str, text: str) -> Reading:
     """
     said = _END_OF_THOUGHT.split(answer)[-1].strip()
     found = list(_objects(said))
-    whole = next((value for value in found if all(isinstance(value.get(key), list) for key in _KINDS)), None)
-    if whole is None:
+    whole = [value for value in found if all(isinstance(value.get(key), list) for key in _KINDS)]
+    if not whole:
         return Reading(reason=_reason(said, found))
+    readings = [_read_object(value, text) for value in reversed(whole)]
+    return next((reading for reading in readings if reading.located or not (reading.phrases or reading.dropped)), readings[0])
+
+
+def _read_object(whole: dict[str, Any], text: str) -> Reading:
     counts: Counter[str] = Counter()
     distress = _spans(DistressSpan, "emotional_distress", whole, text, counts)
     signals = _spans(SignalSpan, "cultural_signals", whole, text, counts)

@@ -92,16 +92,16 @@ def choice_of(
         backend = backend or "local-chat-completions"
         path = "chat/completions" if "chat" in backend else "completions"
         arguments = {"base_url": f"{base_url.rstrip('/')}/{path}", "num_concurrent": batch_size, **arguments}
-    backend = backend or "hf"
+    choice = ModelChoice(
+        name=model, backend=backend or "hf", arguments=arguments, batch_size=1 if base_url else batch_size, device=device
+    )
     if adapter is not None:
-        if backend != "hf":
-            raise CultureCareError(f"--adapter: back end {backend!r} loads none: have its server load it, or use back end hf")
+        choice = choice.with_adapter(adapter)
         place = Path(adapter).expanduser()
         is_path = adapter.startswith((".", "/", "~")) or place.exists() or (place.parent != Path() and place.parent.is_dir())
         if is_path and not place.is_dir():
             raise CultureCareError(f"--adapter {adapter}: is no folder; name one that `culturecare adapt` made, or one of the Hub")
-        arguments = {**arguments, "peft": adapter}
-    return ModelChoice(name=model, backend=backend, arguments=arguments, batch_size=1 if base_url else batch_size, device=device)
+    return choice
 
 
 def judge_of(name: str, settings: list[str] | None, max_cost: float | None = None) -> JudgeFile | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from culturecare_harness.records import Model
 from culturecare_harness.report.differences import GROUPS, difference_forest, difference_table
 from culturecare_harness.report.page import AdaptedSection
 from culturecare_harness.significance import compare_paired, with_holm
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from culturecare_harness.report.evidence import Evidence, Graded, Panel, Run
+    from culturecare_harness.runs import Manifest
     from culturecare_harness.significance import Comparison
 
 __all__ = ["ADAPTED", "Adapted", "adapted_pairs", "adapted_sections", "base_of"]
@@ -41,18 +41,22 @@ class Adapted:
 def base_of(run: Run, runs: Sequence[Run]) -> Run | None:
     """The run of the model that a run's adapter was loaded upon, null where the run has no adapter, or its base is not among the runs.
 
-    A model with an adapter is named `base+adapter`, and says `peft` in its arguments. All else must be the same in both runs, or the
-    difference would not be the adapter's.
+    All else must be the same in both runs, the prompts of the strategies that they share among it, or the difference would not be the
+    adapter's.
     """
-    if run.manifest is None or "peft" not in run.manifest.model.arguments:
+    if run.manifest is None or run.manifest.base_identity is None:
         return None
-    model = run.manifest.model
-    arguments = {key: value for key, value in model.arguments.items() if key != "peft"}
-    base = Model(name=model.name.removesuffix(f"+{model.arguments['peft']}"), backend=model.backend, arguments=arguments)
-    free = {"model": base, "model_identity": "", "strategies": {}, "notes": ()}
-    wanted = run.manifest.model_copy(update=free)
-    alike = (other for other in runs if other.manifest is not None and other.manifest.model == base)
-    return next((other for other in alike if other.manifest and other.manifest.model_copy(update=free) == wanted), None)
+    adapted = run.manifest
+    return next((other for other in runs if other.manifest is not None and _is_without_adapter(other.manifest, adapted)), None)
+
+
+def _is_without_adapter(base: Manifest, adapted: Manifest) -> bool:
+    free: dict[str, object] = {"model": base.model, "model_identity": "", "base_identity": None, "strategies": {}, "notes": ()}
+    return (
+        base.model_identity == adapted.base_identity
+        and base.model_copy(update=free) == adapted.model_copy(update=free)
+        and all(base.strategies[name] == adapted.strategies[name] for name in base.strategies.keys() & adapted.strategies.keys())
+    )
 
 
 def adapted_pairs(evidence: Evidence, panel: Panel) -> Iterator[Adapted]:
