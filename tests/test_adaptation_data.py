@@ -18,6 +18,7 @@ from culturecare import CultureCareError, Instance, load_instances
 from culturecare_harness.adaptation.examples import Example, Preference, Written, example_id
 from culturecare_harness.adaptation.leakage import (
     LEAK,
+    Benchmark,
     deduplicate,
     find_leaks,
     overlap,
@@ -178,6 +179,20 @@ class TestGate:
         for path in sorted(release.glob("*_data.jsonl")):
             with pytest.raises(CultureCareError, match="training: forbidden"):
                 load_training_data(str(path))
+
+    def test_the_folder_of_the_released_files_is_refused_for_the_same_reason(self, release: Path) -> None:
+        with pytest.raises(CultureCareError, match=r"_data\.jsonl: .*training: forbidden.*462 of 462 records.*--training-permission FILE"):
+            load_training_data(str(release))
+
+    @pytest.mark.parametrize("permitted", [False, True])
+    def test_a_folder_is_no_file(self, permitted: bool, tmp_path: Path, arrangement: Path, made_release: Path) -> None:  # noqa: FBT001
+        if permitted:
+            with pytest.raises(CultureCareError, match=r"release: is a folder; name one of its files, such as .*/German_data\.jsonl$"):
+                load_training_data(str(made_release), permission=arrangement)
+        else:
+            (tmp_path / "mine").mkdir()
+            with pytest.raises(CultureCareError, match=r"mine: is a folder; name a JSON Lines file$"):
+                load_training_data(str(tmp_path / "mine"))
 
     @pytest.mark.parametrize(
         ("fields", "reason"),
@@ -410,6 +425,40 @@ class TestLeakCheck:
     def test_a_folder_without_released_files_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(CultureCareError, match="holds none of"):
             load_training_data("train", release=tmp_path)
+
+    def test_finds_every_released_text_where_it_is_a_whole_one(self, release: Path) -> None:
+        instances = released_instances(release) or ()
+        benchmark = Benchmark(instances)
+        texts = [text for each in instances for text in (each.post_text, each.response_text) if text.strip()]
+        assert len(texts) == 863
+        assert [benchmark.copied_in(text.replace("\n", " ").upper()) for text in texts].count(None) == 0
+
+    @pytest.mark.parametrize("text", ["Keep the lamp on. Sing.", "keep the\u200b LAMP on!\n\nsing", "ＫＥＥＰ the lamp on — síng"])
+    @pytest.mark.parametrize("field", ["post", "reply"])
+    def test_a_text_too_short_for_passages_is_found_by_its_words(self, field: str, text: str, tmp_path: Path, made_release: Path) -> None:
+        self.write_short_reply(made_release, "Keep the lamp on", "Sing")
+        data = write(tmp_path / "own.jsonl", own(**{"post": UNLIKE, "reply": prose(1), field: text}))
+        with pytest.raises(CultureCareError, match=r"own\.jsonl:1 holds 100% of a text of 'german-made9'"):
+            load_training_data(data, release=made_release)
+
+    def test_spaces_hide_no_short_text_of_a_script_without_them(self, tmp_path: Path, made_release: Path) -> None:
+        self.write_short_reply(made_release, "慢慢来，别怕")
+        data = write(tmp_path / "own.jsonl", own(post=UNLIKE, reply="慢 慢 来 别 怕。"))
+        with pytest.raises(CultureCareError, match="'german-made9'"):
+            load_training_data(data, release=made_release)
+
+    @pytest.mark.parametrize("text", ["Keep the lamp on, sing, and write to us.", "Keep the lamp on", "🕯️", "…", "!"])
+    def test_a_short_text_is_no_copy_for_a_part_of_it(self, text: str, tmp_path: Path, made_release: Path) -> None:
+        self.write_short_reply(made_release, "Keep the lamp on", "Sing")
+        assert load_training_data(write(tmp_path / "own.jsonl", own(post=UNLIKE, reply=text)), release=made_release).examples
+
+    @staticmethod
+    def write_short_reply(folder: Path, *phrases: str) -> None:
+        """Puts a post whose reply is known by these phrases among the released ones."""
+        short = row(9, "https://www.reddit.com/r/made/comments/made9/", None)
+        short["response"]["emotional_support"] = [{"phrase": phrase, "strategy": "Affirmation and Reassurance"} for phrase in phrases]
+        path = folder / "German_data.jsonl"
+        path.write_text(f"{path.read_text(encoding='utf-8')}{json.dumps(short)}\n", encoding="utf-8")
 
     @given(st.text(), st.text())
     def test_overlap_is_symmetric_and_a_share(self, one: str, other: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import culturecare
 from culturecare import CultureCareError, parse_record
 from culturecare_harness.adaptation.distillation import Asked, Distilled, _cut_teller, distil
 from culturecare_harness.adaptation.examples import Example, Preference, Written, example_id
@@ -16,8 +18,9 @@ from culturecare_harness.dataset import Selection, select_instances
 from culturecare_harness.generate import Generation, ModelChoice
 from culturecare_harness.judges import select_judge
 from culturecare_harness.packaged import PACKAGED
-from culturecare_harness.records import read_records
-from culturecare_harness.runs import JudgeOptions, evaluate
+from culturecare_harness.records import Reply, read_records, write_records
+from culturecare_harness.runs import POSTS as COPY
+from culturecare_harness.runs import REPLIES, JudgeOptions, evaluate
 from culturecare_harness.strategies import render, strategies
 from tests.servers import Answer, ChatServer, chat, openai_judge
 
@@ -47,6 +50,16 @@ class Progress:
 
     def advance(self, finished: int, total: int) -> None:
         """The bar is not looked at."""
+
+
+def own_posts(path: Path, *, order: tuple[int, ...] = (0, 1, 2, 3), **fields: Any) -> Path:
+    """The posts of `POSTS` as a user's own, which may be trained on; `order` says which post has the first id, the second, and so on."""
+    lines = (culturecare.data_dir() / "train" / "american.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    given = {"training": "allowed", "licence": "CC0-1.0", **fields}
+    own = [{**rows[place], "post_id": f"mine{number}", **given} for number, place in enumerate(order)]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in own), encoding="utf-8")
+    return path
 
 
 class World:
@@ -231,6 +244,113 @@ class TestDistillation:
         assert f"> {first.post.splitlines()[0]}" in page
         assert "Split 'test' could not be checked" in page
 
+    def test_posts_are_those_that_passed_the_gate_whatever_becomes_of_their_file(self, world: World, tmp_path: Path) -> None:
+        posts = own_posts(tmp_path / "posts.jsonl")
+        selection = Selection(split="own", release=posts)
+        before = {instance.id: instance.post_text for instance in select_instances(selection)}
+        of_post = dict(zip(before.values(), [GOOD, PLAIN, GOOD, PLAIN], strict=True))
+
+        def reply(number: int, *_: Any) -> str:
+            own_posts(posts, order=(1, 0, 3, 2), training="forbidden")
+            return [GOOD, PLAIN, GOOD, PLAIN][number]
+
+        world.reply = reply
+        out = tmp_path / "distilled.jsonl"
+        distilled = world.distil(out, selection=selection, candidates=2, min_emotional=1, min_cultural=1)
+        written = read_records(out, Example)
+        assert [(each.instance_id, each.post, each.reply) for each in written] == [(name, of, of_post[of]) for name, of in before.items()]
+        assert (distilled.replies, distilled.kept, distilled.left_out) == (8, 4, {"exact duplicates": 4})
+
+    def test_replies_to_other_posts_are_not_gone_on_with(self, world: World, tmp_path: Path) -> None:
+        selection = Selection(split="own", release=own_posts(tmp_path / "posts.jsonl"))
+        world.distil(tmp_path / "distilled.jsonl", selection=selection)
+        own_posts(tmp_path / "posts.jsonl", order=(1, 0, 3, 2))
+        asked = len(world.server.requests)
+        with pytest.raises(CultureCareError, match=rf"distilled\.run/{COPY}: holds other posts than .*posts\.jsonl: name another --out"):
+            world.distil(tmp_path / "distilled.jsonl", selection=selection, candidates=2)
+        assert len(world.server.requests) == asked
+
+    def test_replies_that_were_made_of_another_revision_are_refused(self, world: World, tmp_path: Path) -> None:
+        world.distil(tmp_path / "distilled.jsonl")
+        replies = tmp_path / "distilled.run" / f"seed-{SEED}" / REPLIES
+        write_records(replies, [each.model_copy(update={"dataset_revision": "0" * 16}) for each in read_records(replies, Reply)])
+        with pytest.raises(CultureCareError, match=r"was made from revision 0{16} of the posts"):
+            world.distil(tmp_path / "distilled.jsonl")
+
+    def test_a_folder_of_released_files_is_refused_for_what_is_in_it(self, world: World, tmp_path: Path) -> None:
+        folder = tmp_path / "released"
+        folder.mkdir()
+        own_posts(folder / "German_data.jsonl", training="forbidden")
+        with pytest.raises(CultureCareError, match=r"German_data\.jsonl: mine0: no model may be trained on this"):
+            world.distil(tmp_path / "distilled.jsonl", selection=Selection(split="own", release=folder))
+
+
+class TestPlace:
+    """What may be written over: what an earlier call made, as it made it, and nothing else."""
+
+    @pytest.mark.parametrize("name", ["posts.jsonl", "link.jsonl"])
+    def test_the_posts_are_never_written_over(self, name: str, world: World, tmp_path: Path) -> None:
+        posts = own_posts(tmp_path / "posts.jsonl")
+        (tmp_path / "link.jsonl").symlink_to(posts)
+        content = posts.read_bytes()
+        with pytest.raises(CultureCareError, match=rf"--out .*{name}: is there already, and no file of examples"):
+            world.distil(tmp_path / name, selection=Selection(split="own", release=posts))
+        assert (posts.read_bytes(), world.server.requests) == (content, [])
+        assert (tmp_path / "link.jsonl").is_symlink()
+
+    @pytest.mark.parametrize("content", ["my notes", "# Examples distilled from m\n", ""])
+    def test_a_page_that_somebody_else_wrote_stays(self, content: str, world: World, tmp_path: Path) -> None:
+        page = tmp_path / "distilled.md"
+        page.write_text(content, encoding="utf-8")
+        with pytest.raises(CultureCareError, match=r"--out .*distilled\.jsonl: .*distilled\.md is there already"):
+            world.distil(tmp_path / "distilled.jsonl")
+        assert (page.read_text(encoding="utf-8"), world.server.requests) == (content, [])
+
+    def test_a_page_that_somebody_wrote_on_stays(self, world: World, tmp_path: Path) -> None:
+        world.distil(tmp_path / "distilled.jsonl")
+        page = tmp_path / "distilled.md"
+        page.write_text(page.read_text(encoding="utf-8").replace("Post:", "Post, which I like:"), encoding="utf-8")
+        with pytest.raises(CultureCareError, match=r"distilled\.md is there already"):
+            world.distil(tmp_path / "distilled.jsonl")
+        assert "which I like" in page.read_text(encoding="utf-8")
+
+    def test_a_page_that_is_a_folder_is_said_before_anything_is_generated(self, world: World, tmp_path: Path) -> None:
+        (tmp_path / "distilled.md").mkdir()
+        with pytest.raises(CultureCareError, match=r"distilled\.md is there already"):
+            world.distil(tmp_path / "distilled.jsonl")
+        assert world.server.requests == []
+
+    def test_what_an_earlier_call_made_is_made_again(self, world: World, tmp_path: Path) -> None:
+        out = tmp_path / "distilled.jsonl"
+        out.touch()
+        world.reply = lambda number, *_: GOOD if number else PLAIN
+        assert world.distil(out).kept == 3
+        assert world.distil(out, min_emotional=3, min_cultural=3).kept == 4
+        assert len(read_records(out, Example)) == 4
+        assert "4 of 4 replies" in out.with_suffix(".md").read_text(encoding="utf-8")
+
+    def test_what_comes_there_meanwhile_stays(self, world: World, tmp_path: Path) -> None:
+        out = tmp_path / "distilled.jsonl"
+
+        def reply(*_: Any) -> str:
+            out.write_text('{"mine": 1}\n', encoding="utf-8")
+            return GOOD
+
+        world.reply = reply
+        with pytest.raises(CultureCareError, match="is there already"):
+            world.distil(out)
+        assert out.read_text(encoding="utf-8") == '{"mine": 1}\n'
+        assert not out.with_suffix(".md").exists()
+
+    def test_pairs_are_written_over_neither_examples_nor_a_run(self, world: World, tmp_path: Path) -> None:
+        run = world.run(tmp_path / "run", "standard", judge=world.judge)
+        world.distil(tmp_path / "distilled.jsonl")
+        for out in (tmp_path / "distilled.jsonl", run / REPLIES):
+            content = out.read_bytes()
+            with pytest.raises(CultureCareError, match="is there already, and no file of preferences"):
+                pairs([run], None, out, Progress())
+            assert out.read_bytes() == content
+
 
 class TestCutReplies:
     @pytest.fixture
@@ -356,6 +476,35 @@ class TestPreferences:
         run = world.run(tmp_path / "run", "standard", "cga", selection=BENCHMARK)
         with pytest.raises(CultureCareError, match="run on split 'sample', the benchmark's"):
             self.pair([run], tmp_path / "pairs.jsonl", world.judge)
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_two_runs_on_different_posts_of_one_id_are_refused(self, turned: bool, world: World, tmp_path: Path) -> None:  # noqa: FBT001
+        one = world.run(tmp_path / "one", "standard", selection=Selection(split="own", release=own_posts(tmp_path / "a.jsonl")))
+        other = own_posts(tmp_path / "b.jsonl", order=(1, 0, 3, 2), training="forbidden")
+        two = world.run(tmp_path / "two", "cga", selection=Selection(split="own", release=other))
+        runs = [two, one] if turned else [one, two]
+        asked = len(world.server.requests)
+        with pytest.raises(
+            CultureCareError, match=rf"{runs[0]} and {runs[1]}: 'mine0' is not the same in both \(its .*training.*post.* differ\)"
+        ):
+            self.pair(runs, tmp_path / "pairs.jsonl", world.judge)
+        assert len(world.server.requests) == asked
+
+    def test_the_posts_of_every_run_pass_the_gate(self, world: World, tmp_path: Path) -> None:
+        selections = [
+            POSTS,
+            Selection(split="own", release=own_posts(tmp_path / "a.jsonl")),
+            Selection(split="own", release=own_posts(tmp_path / "b.jsonl", training="forbidden"), per_culture=2),
+        ]
+        runs = [world.run(tmp_path / f"run{number}", "standard", selection=each) for number, each in enumerate(selections)]
+        with pytest.raises(CultureCareError, match=r"run2: mine0: no model may be trained on this"):
+            self.pair([runs[0], runs[2]], tmp_path / "pairs.jsonl", world.judge)
+
+    def test_runs_on_the_same_own_posts_are_paired(self, world: World, tmp_path: Path) -> None:
+        one = world.run(tmp_path / "one", "cga", selection=Selection(split="own", release=own_posts(tmp_path / "a.jsonl")))
+        world.reply = lambda *_: RUDE
+        two = world.run(tmp_path / "two", "standard", selection=Selection(split="own", release=own_posts(tmp_path / "b.jsonl")))
+        assert self.pair([one, two], tmp_path / "pairs.jsonl", world.judge).kept == 4
 
     def test_it_must_be_clear_whose_grades_count(self, world: World, tmp_path: Path) -> None:
         world.reply = lambda _, __, strategy: GOOD if strategy == "cga" else PLAIN

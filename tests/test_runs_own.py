@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from culturecare import CultureCareError, DataError, load_instances, read_instances
+from culturecare_harness import runs
 from culturecare_harness.adaptation.leakage import post_hash
 from culturecare_harness.dataset import Selection, is_held_out, select_instances
 from culturecare_harness.generate import Generation, ModelChoice
@@ -83,6 +84,33 @@ def test_a_run_on_own_posts_can_be_read_where_their_file_is_gone(server: ChatSer
     there = load_replies(tmp_path / "run", None, Silent())
     assert there.posts == {"american-letter": POST}
     assert [reply.split for reply in there.replies] == ["own"]
+
+
+def test_replies_to_posts_that_changed_meanwhile_are_not_taken(server: ChatServer, tmp_path: Path) -> None:
+    selection = own_posts(tmp_path / "posts.jsonl")
+    run(server, selection, tmp_path / "run", "standard")
+    replies = tmp_path / "run" / "replies.jsonl"
+    reply = json.loads(replies.read_text(encoding="utf-8"))
+    replies.write_text(json.dumps({**reply, "dataset_revision": "0" * 16}) + "\n", encoding="utf-8")
+    for read in (lambda: load_replies(tmp_path / "run", None, Silent()), lambda: run(server, selection, tmp_path / "run", "standard")):
+        with pytest.raises(CultureCareError, match=f"was made from revision {'0' * 16} of the posts"):
+            read()
+
+
+def test_posts_that_change_while_the_model_is_loaded_stop_the_run(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selection = own_posts(tmp_path / "posts.jsonl")
+    loaded = runs.generate_replies
+
+    def generate(*arguments: Any) -> Any:
+        own_posts(tmp_path / "posts.jsonl", annotator="marker-8b")
+        return loaded(*arguments)
+
+    monkeypatch.setattr(runs, "generate_replies", generate)
+    with pytest.raises(CultureCareError, match="changed while the model was loaded; call it again"):
+        run(server, selection, tmp_path / "run", "standard")
+    assert not [path.name for path in (tmp_path / "run").iterdir()]
 
 
 def test_a_result_says_that_a_model_annotated_where_its_annotations_were_shown(server: ChatServer, tmp_path: Path) -> None:

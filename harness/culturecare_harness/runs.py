@@ -168,15 +168,41 @@ def evaluate(
     claimed = _is_claimed(folder, manifest)
 
     def begin() -> None:
+        if selection.split == "own":
+            _keep_posts(culturecare.own_file(selection.release), folder / POSTS, manifest)
         if not claimed:
             write_json(folder / MANIFEST, manifest)
 
     strategies_chosen = select_strategies(manifest.strategies)
     replies = generate_replies(choice, strategies_chosen, selection, generation, folder / REPLIES, begin, progress.say)
-    if selection.split == "own" and not (folder / POSTS).exists():
-        with whole_file(folder / POSTS) as copy:
-            shutil.copyfile(culturecare.own_file(selection.release), copy)
-    return judge_and_score(replies, _posts(selection), judge, manifest.model, folder, progress, options, _run_notes(manifest, instances))
+    _check_replies(replies, folder, manifest)
+    posts = {instance.id: instance.post_text for instance in instances}
+    return judge_and_score(replies, posts, judge, manifest.model, folder, progress, options, _run_notes(manifest, instances))
+
+
+def _keep_posts(file: Path, copy: Path, manifest: Manifest) -> None:
+    """Copies own posts into the run's folder before the first reply is written there.
+
+    Raises:
+        CultureCareError: They are no longer those that the run was asked about.
+    """
+    with whole_file(copy) as temporary:
+        shutil.copyfile(file, temporary)
+        if culturecare.dataset_revision("own", temporary) != manifest.dataset_revision:
+            raise CultureCareError(f"{file}: changed while the model was loaded; call it again")
+
+
+def _check_replies(replies: Iterable[Reply], folder: Path, manifest: Manifest) -> None:
+    """Sees to it that replies answer the posts that the run is about, and not what their file held in between.
+
+    Raises:
+        CultureCareError: One does not.
+    """
+    if stray := next((reply for reply in replies if reply.dataset_revision != manifest.dataset_revision), None):
+        raise CultureCareError(
+            f"{folder / REPLIES}: reply {stray.id} to {stray.instance_id!r} was made from revision {stray.dataset_revision} of the posts, "
+            f"but the run is about {manifest.dataset_revision}: make it again in another folder"
+        )
 
 
 class ReplySet(Record):
@@ -253,6 +279,7 @@ def _load_run(folder: Path, release: Path | None) -> ReplySet:
     posts = _posts(selection)
     if stray := next((reply for reply in replies if reply.strategy not in order or reply.instance_id not in posts), None):
         raise CultureCareError(f"{folder / REPLIES}: reply {stray.id} ({stray.strategy}, {stray.instance_id}) is not of this run")
+    _check_replies(replies, folder, manifest)
     replies.sort(key=lambda reply: order[reply.strategy])
     return ReplySet(
         replies=tuple(replies),

@@ -8,23 +8,33 @@ written as examples under the prompt that shows nothing (`standard`). Trained on
 from __future__ import annotations
 
 import collections
+import shutil
 import statistics
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+import culturecare
 from culturecare import CultureCareError, Record
 from culturecare_harness.adaptation.examples import Example, example_id
 from culturecare_harness.adaptation.leakage import deduplicate
-from culturecare_harness.adaptation.making import Graded, LeftOut, Made, admit_posts, check_out, counted_reasons, one_strategy
-from culturecare_harness.adaptation.preview import write_preview
-from culturecare_harness.adaptation.sources import licence_of
+from culturecare_harness.adaptation.making import (
+    Graded,
+    LeftOut,
+    Made,
+    admit_posts,
+    check_out,
+    counted_reasons,
+    one_strategy,
+    write_made,
+)
+from culturecare_harness.adaptation.sources import licence_of, refuse_folder
 from culturecare_harness.dataset import Selection, select_instances
 from culturecare_harness.generate import Generation, ModelChoice
 from culturecare_harness.judges import NO_MEASURE
 from culturecare_harness.packaged import resolve_model
-from culturecare_harness.records import Reply, Verdict, read_records, write_records
-from culturecare_harness.runs import REPLIES, JudgeOptions, evaluate
+from culturecare_harness.records import Reply, Verdict, read_records, whole_file
+from culturecare_harness.runs import POSTS, REPLIES, JudgeOptions, evaluate
 from culturecare_harness.strategies import render
 
 if TYPE_CHECKING:
@@ -94,8 +104,8 @@ def distil(
 ) -> Distilled:
     """Has a model reply with all its context, and writes what passes as examples without it.
 
-    Beside `out` stand a folder `.run` with a run for each seed, by which a killed call goes on where it stopped, and a page `.md` for
-    people.
+    Beside `out` stand a page `.md` for people, and a folder `.run` with a run for each seed, by which a killed call goes on where it
+    stopped. Own posts are copied there, and what is replied to is the copy, whatever becomes of their file meanwhile.
 
     Args:
         choice: The model.
@@ -110,52 +120,88 @@ def distil(
         release: Folder of the released files, for the leak check.
 
     Raises:
-        CultureCareError: Posts are forbidden or the benchmark's, a setting does not fit, or no reply passes.
+        CultureCareError: Posts are forbidden or the benchmark's, a setting does not fit, something else stands at `out`, or no reply
+            passes.
     """
     asked, generation, options = asked or Asked(), generation or Generation(), options or JudgeOptions()
-    check_out(out)
+    check_out(out, Example)
+    student = _check_asked(asked, generation)
     if judge is None:
         raise CultureCareError("distillation keeps the replies that a judge graded high, so it needs a judge: name one with --judge")
-    if asked.candidates > 1 and generation.temperature == 0:
-        raise CultureCareError(f"{asked.candidates} candidates at temperature 0 would all be the same: use one, or a higher --temperature")
-    one_strategy(asked.teacher, "--teacher-strategy")
-    student = one_strategy(asked.student, "--strategy")
-    instances = {instance.id: instance for instance in select_instances(selection)}
+    instances = _read_posts(selection, permission)
     where = str(selection.release) if selection.split == "own" else f"split {selection.split!r}"
-    admission = admit_posts(list(instances.values()), where, permission, release)
-    graded: list[Graded] = []
-    for number in range(asked.candidates):
-        seed = generation.seed + number
-        progress.say(f"Candidate {number + 1} of {asked.candidates} (seed {seed}).")
-        folder = out.with_suffix(".run") / f"seed-{seed}"
-        settings = generation.model_copy(update={"seed": seed})
-        _, path = evaluate(choice, [asked.teacher], selection, settings, judge, folder, progress, options)
-        graded += _read_graded(folder, path)
+    admission = admit_posts([(where, instance) for instance in instances], permission, release)
+    folder = out.with_suffix(".run")
+    graded = _graded(choice, judge, _keep_posts(selection, instances, folder), folder, progress, asked, generation, options)
     is_cut = _cut_teller(choice, generation)
     left_out: LeftOut = collections.Counter()
-    refused = None if asked.keep_cut else is_cut
-    usable = [each for each in graded if not _noted(_why_unusable(each, admission.held_out, refused), left_out)]
-    passing = [each for each in usable if not _noted(_why_too_low(each, asked), left_out)]
-    if not passing:
-        raise CultureCareError(_nothing_passes(usable, left_out, asked, out.with_suffix(".run")))
-    examples = _best([_example(each, instances[each.reply.instance_id], student, judge) for each in passing], asked.per_post, left_out)
-    notes = (*admission.notes, *_notes(judge, is_cut, choice, examples))
+    passing = _passing(graded, asked, admission.held_out, is_cut, left_out, folder)
+    posts = {instance.id: instance for instance in instances}
+    examples = _best([_example(each, posts[each.reply.instance_id], student, judge) for each in passing], asked.per_post, left_out)
     distilled = Distilled(
         path=out,
-        posts=len(instances),
+        posts=len(posts),
         replies=len(graded),
         kept=len(examples),
         left_out=dict(left_out),
         emotional=statistics.fmean(example.written.emotional for example in examples if example.written),
         cultural=statistics.fmean(example.written.cultural for example in examples if example.written),
-        notes=notes,
+        notes=(*admission.notes, *_notes(judge, is_cut, choice, examples)),
     )
-    write_preview(out.with_suffix(".md"), f"Examples distilled from {choice.shown_name}", _facts(distilled, asked, judge), examples, notes)
-    write_records(out, examples)
+    write_made(out, f"Examples distilled from {choice.shown_name}", _facts(distilled, asked, judge), examples, distilled.notes)
     return distilled
 
 
-# --- What is kept ----------------------------------------------------------------------------------------------------------------
+def _check_asked(asked: Asked, generation: Generation) -> Strategy:
+    """The strategy under whose prompt replies are written, where all that was asked for can be."""
+    if asked.candidates > 1 and generation.temperature == 0:
+        raise CultureCareError(f"{asked.candidates} candidates at temperature 0 would all be the same: use one, or a higher --temperature")
+    one_strategy(asked.teacher, "--teacher-strategy")
+    return one_strategy(asked.student, "--strategy")
+
+
+# --- Posts and replies -----------------------------------------------------------------------------------------------------------
+
+
+def _read_posts(selection: Selection, permission: Path | None) -> tuple[Instance, ...]:
+    if selection.split == "own" and selection.release is not None and selection.release.is_dir():
+        refuse_folder(selection.release, permission)
+    return select_instances(selection)
+
+
+def _keep_posts(selection: Selection, instances: tuple[Instance, ...], folder: Path) -> Selection:
+    """The same posts, where a user may change their file read from a copy: what passed the gate is what is replied to, on every call."""
+    if selection.split != "own":
+        return selection
+    copy = folder / POSTS
+    if not copy.exists():
+        with whole_file(copy) as temporary:
+            shutil.copyfile(culturecare.own_file(selection.release), temporary)
+    kept = selection.model_copy(update={"release": copy})
+    if select_instances(kept) != instances:
+        raise CultureCareError(f"{copy}: holds other posts than {selection.release}: name another --out for these")
+    return kept
+
+
+def _graded(
+    choice: ModelChoice,
+    judge: JudgeFile,
+    selection: Selection,
+    folder: Path,
+    progress: Progress,
+    asked: Asked,
+    generation: Generation,
+    options: JudgeOptions,
+) -> list[Graded]:
+    """The replies of all candidates with their grades, each candidate's made in a run of its own or there already."""
+    graded: list[Graded] = []
+    for number in range(asked.candidates):
+        settings = generation.model_copy(update={"seed": generation.seed + number})
+        progress.say(f"Candidate {number + 1} of {asked.candidates} (seed {settings.seed}).")
+        run = folder / f"seed-{settings.seed}"
+        _, result = evaluate(choice, [asked.teacher], selection, settings, judge, run, progress, options)
+        graded += _read_graded(run, result)
+    return graded
 
 
 def _read_graded(folder: Path, result: Path) -> list[Graded]:
@@ -164,6 +210,30 @@ def _read_graded(folder: Path, result: Path) -> list[Graded]:
     for verdict in read_records(result.with_name(result.name.removesuffix(".result.json") + ".verdicts.jsonl"), Verdict):
         by_reply[verdict.reply_id].append(verdict)
     return [Graded.of(reply, by_reply[reply.id]) for reply in read_records(folder / REPLIES, Reply)]
+
+
+# --- What is kept ----------------------------------------------------------------------------------------------------------------
+
+
+def _passing(
+    graded: Iterable[Graded],
+    asked: Asked,
+    held_out: frozenset[str],
+    is_cut: Callable[[str], bool] | None,
+    left_out: LeftOut,
+    folder: Path,
+) -> list[Graded]:
+    """The replies that can be learnt from and are good enough; the others are counted.
+
+    Raises:
+        CultureCareError: There is none.
+    """
+    refused = None if asked.keep_cut else is_cut
+    usable = [each for each in graded if not _noted(_why_unusable(each, held_out, refused), left_out)]
+    passing = [each for each in usable if not _noted(_why_too_low(each, asked), left_out)]
+    if not passing:
+        raise CultureCareError(_nothing_passes(usable, left_out, asked, folder))
+    return passing
 
 
 def _noted(reason: str | None, left_out: LeftOut) -> bool:

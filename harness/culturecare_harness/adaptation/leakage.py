@@ -3,6 +3,7 @@
 Two texts are compared by their *passages*: five words in a row, or six characters of a script that is written without spaces. How much they
 share is the part of the smaller set of passages that stands in the other (the overlap coefficient; Broder, 1997, calls it containment), so
 that neither words around a copied text nor a copy of a piece of it hide it; pieces that are spread over many records are counted together.
+A text with few passages or none is known where it is the whole of a text, by its letters and digits; among other words it is not.
 Case, punctuation, accents, vowel signs and width don't count.
 
 Why five, six and a fifth: no two of the project-written posts and replies share more than 0.03, none of these and a released excerpt more
@@ -44,6 +45,7 @@ __all__ = [
     "overlap",
     "passages",
     "post_hash",
+    "released_files",
     "released_instances",
     "sample_benchmark",
     "trained_on",
@@ -58,7 +60,7 @@ LEAK = 0.2
 COVERED = 0.5
 """From this part of a benchmark's text on that all records hold together, it is taken to be spread over them."""
 FEWEST = 4
-"""With fewer passages in common nothing is said: eight words in a row of two people are chance."""
+"""With fewer passages in common nothing is said, unless whole texts are the same: seven words in a row of two people are chance."""
 NEAR = 0.5
 """From this overlap on, two replies to one prompt are taken for one: most of the shorter one stands in the other."""
 
@@ -81,14 +83,27 @@ _OF_CHARACTERS = re.compile(rf"[{UNSPACED}]+")
 _BETWEEN = re.compile(r"[\W_]+")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Text:
+    """A text as it is compared: by its passages, and as a whole by its letters and digits."""
+
+    letters: str
+    passages: frozenset[str]
+
+    @classmethod
+    def of(cls, text: str) -> _Text:
+        folded = _folded(text)
+        words = _OF_WORDS.findall(folded)
+        found = {" ".join(words[start : start + _WORDS]) for start in range(len(words) - _WORDS + 1)}
+        letters = _BETWEEN.sub("", folded)
+        for run in _OF_CHARACTERS.findall(letters):
+            found |= {run[start : start + _CHARACTERS] for start in range(len(run) - _CHARACTERS + 1)}
+        return cls(letters, frozenset(found))
+
+
 def passages(text: str) -> frozenset[str]:
     """The passages of a text: five words in a row, or six characters of a script that is written without spaces."""
-    folded = _folded(text)
-    words = _OF_WORDS.findall(folded)
-    found = {" ".join(words[start : start + _WORDS]) for start in range(len(words) - _WORDS + 1)}
-    for run in _OF_CHARACTERS.findall(_BETWEEN.sub("", folded)):
-        found |= {run[start : start + _CHARACTERS] for start in range(len(run) - _CHARACTERS + 1)}
-    return frozenset(found)
+    return _Text.of(text).passages
 
 
 def _folded(text: str) -> str:
@@ -126,7 +141,7 @@ class Leak:
 
 
 class Benchmark:
-    """The texts of a benchmark's instances, indexed by their passages.
+    """The texts of a benchmark's instances, indexed by their passages and as wholes.
 
     Attributes:
         ids: Ids of its instances, and the ids that released posts have at Reddit.
@@ -142,6 +157,7 @@ class Benchmark:
         self._owners: list[str] = []
         self._sizes: list[int] = []
         self._holders: dict[str, list[int]] = collections.defaultdict(list)
+        self._wholes: dict[str, str] = {}
         ids: set[str] = set()
         for instance in instances:
             ids |= {instance.id, instance.id.removeprefix(f"{instance.culture}-")}
@@ -154,15 +170,21 @@ class Benchmark:
         self.ids = frozenset(name.casefold() for name in ids)
 
     def _add(self, instance_id: str, pieces: Iterable[str]) -> None:
-        found = {passage for piece in pieces for passage in passages(piece)}
+        texts = [_Text.of(piece) for piece in pieces]
+        found = frozenset[str]().union(*(text.passages for text in texts))
+        if letters := "".join(text.letters for text in texts):
+            self._wholes.setdefault(letters, instance_id)
         for passage in found:
             self._holders[passage].append(len(self._owners))
         self._owners.append(instance_id)
         self._sizes.append(len(found))
 
     def copied_in(self, text: str) -> tuple[str, float] | None:
-        """The instance with a text of which this one has most, and the overlap; null where none reaches `LEAK`."""
-        found = passages(text)
+        """The instance with a text that this one is, or has most of, and the overlap; null where none reaches `LEAK`."""
+        given = _Text.of(text)
+        if (whole := self._wholes.get(given.letters)) is not None:
+            return whole, 1.0
+        found = given.passages
         shared = collections.Counter(place for passage in found for place in self._holders.get(passage, ()))
         shares = [(_overlap(number, len(found), self._sizes[place]), self._owners[place]) for place, number in shared.items()]
         share, owner = max(shares, default=(0.0, ""))
@@ -220,11 +242,21 @@ def released_instances(release: Path | None) -> tuple[Instance, ...] | None:
 
 @functools.lru_cache(maxsize=2)
 def _read_released(folder: Path, revision: str) -> tuple[Instance, ...]:  # noqa: ARG001 - the cache must know a changed folder.
-    names = {key: f"{culturecare.cultures()[key].name}_data.jsonl" for key in culturecare.released_cultures()}
-    present = [key for key, name in names.items() if (folder / name).is_file()]
+    present = released_files(folder)
     if not present:
-        raise DataError(f"{folder}: holds none of {', '.join(names.values())}, so that split 'test' cannot be checked for leaks")
+        raise DataError(
+            f"{folder}: holds none of {', '.join(_released_names().values())}, so that split 'test' cannot be checked for leaks"
+        )
     return tuple(load_instances("test", present, folder))
+
+
+def released_files(folder: Path) -> dict[str, Path]:
+    """The released files in a folder, by culture: all of them, some or none."""
+    return {key: folder / name for key, name in _released_names().items() if (folder / name).is_file()}
+
+
+def _released_names() -> dict[str, str]:
+    return {key: f"{culturecare.cultures()[key].name}_data.jsonl" for key in culturecare.released_cultures()}
 
 
 def post_hash(text: str) -> str:
@@ -259,14 +291,6 @@ def trained_on(adapter: Path) -> frozenset[str]:
 Duplicate = Literal["exact duplicates", "near-duplicates"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Text:
-    """A reply as it is compared: by its words, for those too short to have passages, and by its passages."""
-
-    words: str
-    passages: frozenset[str]
-
-
 def deduplicate(examples: Sequence[E]) -> tuple[tuple[E, ...], Mapping[Duplicate, int]]:
     """Keeps the first of examples that are the same, or whose replies to the same prompt nearly are.
 
@@ -284,7 +308,7 @@ def deduplicate(examples: Sequence[E]) -> tuple[tuple[E, ...], Mapping[Duplicate
             gone["exact duplicates"] = gone.get("exact duplicates", 0) + 1
             continue
         replies = (example.reply,) if isinstance(example, Example) else (example.chosen, example.rejected)
-        found = tuple(_Text(_BETWEEN.sub(" ", _folded(reply)).strip(), passages(reply)) for reply in replies)
+        found = tuple(_Text.of(reply) for reply in replies)
         before = of_prompt[example.system, example.user]
         if any(all(_is_near(one, other) for one, other in zip(found, others, strict=True)) for others in before):
             gone["near-duplicates"] = gone.get("near-duplicates", 0) + 1
@@ -296,4 +320,4 @@ def deduplicate(examples: Sequence[E]) -> tuple[tuple[E, ...], Mapping[Duplicate
 
 
 def _is_near(one: _Text, other: _Text) -> bool:
-    return one.words == other.words or overlap(one.passages, other.passages) >= NEAR
+    return one.letters == other.letters or overlap(one.passages, other.passages) >= NEAR

@@ -16,11 +16,19 @@ from pydantic import Field
 from culturecare import CultureCareError, DataError, Record, parse_record, read_json_lines
 from culturecare_harness.adaptation.examples import Preference, example_id
 from culturecare_harness.adaptation.leakage import deduplicate
-from culturecare_harness.adaptation.making import Graded, LeftOut, Made, admit_posts, check_out, counted_reasons, one_strategy
-from culturecare_harness.adaptation.preview import write_preview
+from culturecare_harness.adaptation.making import (
+    Graded,
+    LeftOut,
+    Made,
+    admit_posts,
+    check_out,
+    counted_reasons,
+    one_strategy,
+    write_made,
+)
 from culturecare_harness.adaptation.sources import licence_of
 from culturecare_harness.judges import NO_MEASURE, judges
-from culturecare_harness.records import Reply, Verdict, write_records
+from culturecare_harness.records import Instance, Reply, Verdict
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.runs import MANIFEST, JudgeOptions, Manifest, judge_and_score, load_replies
 from culturecare_harness.strategies import render
@@ -32,7 +40,7 @@ if TYPE_CHECKING:
     from culturecare_harness.adaptation.examples import Written
     from culturecare_harness.judges import JudgeFile
     from culturecare_harness.progress import Progress
-    from culturecare_harness.records import Instance, Judge
+    from culturecare_harness.records import Judge
     from culturecare_harness.runs import ReplySet
     from culturecare_harness.strategies import Strategy
 
@@ -83,7 +91,7 @@ def pairs(
     Beside `out` stands a page `.md` for people.
 
     Args:
-        folders: Folders of runs, on the same posts or on different ones; never the benchmark's.
+        folders: Folders of runs, on the same posts or on different ones, each with an id of its own; never the benchmark's.
         judge: Whose grades count; what it has not judged is judged now. Null for the one judge that has judged all of the runs.
         out: JSON Lines file of preferences.
         progress: Told how it gets on.
@@ -93,51 +101,52 @@ def pairs(
         release: Folder of the released files, for the leak check.
 
     Raises:
-        CultureCareError: Posts are forbidden or the benchmark's, a folder holds no finished run, it is not clear whose grades count, or no
-            two replies are far enough apart.
+        CultureCareError: Posts are forbidden or the benchmark's, or not the same in two runs; a folder holds no finished run, it is not
+            clear whose grades count, something else stands at `out`, or no two replies are far enough apart.
     """
     pairing, options = pairing or Pairing(), options or JudgeOptions()
-    check_out(out)
+    check_out(out, Preference)
     strategy = one_strategy(pairing.strategy, "--strategy")
-    if not folders:
-        raise CultureCareError("no run was named: name the folders of finished runs, such as those of `culturecare eval --split train`")
-    for folder in folders:
-        _refuse_benchmark(folder)
-    runs = [(folder, load_replies(folder, release, progress)) for folder in folders]
-    instances = {instance.id: instance for _, run in runs for instance in run.instances}
-    admission = admit_posts(list(instances.values()), ", ".join(str(folder) for folder in folders), permission, release)
+    runs = _read_runs(folders, release, progress)
+    posts = _posts_of(runs)
+    admission = admit_posts([(str(folder), instance) for folder, instance in posts.values()], permission, release)
     named = judge.judge if judge is not None else _only_judge(folders)
+    graded = [
+        Graded.of(reply, verdicts) for folder, run in runs for reply, verdicts in _judged(folder, run, named, judge, progress, options)
+    ]
     left_out: LeftOut = collections.Counter()
-    by_post: dict[str, list[Graded]] = {name: [] for name in instances}
-    for folder, run in runs:
-        for reply, verdicts in _judged(folder, run, named, judge, progress, options):
-            graded = Graded.of(reply, verdicts)
-            if (fault := graded.fault(admission.held_out)) is None:
-                by_post[reply.instance_id].append(graded)
-            else:
-                left_out[fault] += 1
+    by_post = _by_post(graded, posts, admission.held_out, left_out)
     made = [
-        pair for name, of_post in by_post.items() for pair in _of_post(of_post, instances[name], strategy, named.name, pairing, left_out)
+        pair for name, of_post in by_post.items() for pair in _of_post(of_post, posts[name][1], strategy, named.name, pairing, left_out)
     ]
     preferences, gone = deduplicate(made)
     left_out.update(gone)
     if not preferences:
         raise CultureCareError(_no_pair(by_post, left_out, pairing))
-    notes = (*admission.notes, *_notes(judge, named))
     paired = Paired(
         path=out,
-        posts=len(instances),
-        replies=sum(len(run.replies) for _, run in runs),
+        posts=len(posts),
+        replies=len(graded),
         kept=len(preferences),
         left_out=dict(left_out),
         difference=statistics.fmean(_overall(pair.chosen_by) - _overall(pair.rejected_by) for pair in preferences),
         chosen_characters=statistics.fmean(len(pair.chosen) for pair in preferences),
         rejected_characters=statistics.fmean(len(pair.rejected) for pair in preferences),
-        notes=notes,
+        notes=(*admission.notes, *_notes(judge, named)),
     )
-    write_preview(out.with_suffix(".md"), f"Preferences by the judge {named.name}", _facts(paired), preferences, notes)
-    write_records(out, preferences)
+    write_made(out, f"Preferences by the judge {named.name}", _facts(paired), preferences, paired.notes)
     return paired
+
+
+# --- Runs ------------------------------------------------------------------------------------------------------------------------
+
+
+def _read_runs(folders: Sequence[Path], release: Path | None, progress: Progress) -> list[tuple[Path, ReplySet]]:
+    if not folders:
+        raise CultureCareError("no run was named: name the folders of finished runs, such as those of `culturecare eval --split train`")
+    for folder in folders:
+        _refuse_benchmark(folder)
+    return [(folder, load_replies(folder, release, progress)) for folder in folders]
 
 
 def _refuse_benchmark(folder: Path) -> None:
@@ -157,6 +166,26 @@ def _refuse_benchmark(folder: Path) -> None:
             f"{folder}: is a run on split {manifest.split!r}, the benchmark's, which no model is trained on: make a run on posts for "
             "training, such as `culturecare eval --split train`"
         )
+
+
+def _posts_of(runs: Iterable[tuple[Path, ReplySet]]) -> dict[str, tuple[Path, Instance]]:
+    """Every post of the runs with the first of them that has it, by its id.
+
+    Raises:
+        CultureCareError: Two runs have different posts of one id: what was replied to the one is no reply to the other, and what one
+            file allows the other may forbid.
+    """
+    posts: dict[str, tuple[Path, Instance]] = {}
+    for folder, run in runs:
+        for instance in run.instances:
+            first, known = posts.setdefault(instance.id, (folder, instance))
+            if instance != known:
+                differing = [field for field in Instance.model_fields if getattr(instance, field) != getattr(known, field)]
+                raise CultureCareError(
+                    f"{first} and {folder}: {instance.id!r} is not the same in both (its {', '.join(differing)} differ): pair runs on the "
+                    "same posts, or give different posts ids of their own"
+                )
+    return posts
 
 
 # --- Grades ----------------------------------------------------------------------------------------------------------------------
@@ -209,6 +238,17 @@ def _by_reply(folder: Path, named: Judge) -> dict[str, dict[str, Verdict]]:
         if verdict.judge == named:
             by_reply[verdict.reply_id][verdict.dimension] = verdict
     return by_reply
+
+
+def _by_post(graded: Iterable[Graded], posts: Iterable[str], held_out: frozenset[str], left_out: LeftOut) -> dict[str, list[Graded]]:
+    """The replies to each post that can be compared; the others are counted."""
+    by_post: dict[str, list[Graded]] = {name: [] for name in posts}
+    for each in graded:
+        if (fault := each.fault(held_out)) is None:
+            by_post[each.reply.instance_id].append(each)
+        else:
+            left_out[fault] += 1
+    return by_post
 
 
 # --- Pairs -----------------------------------------------------------------------------------------------------------------------

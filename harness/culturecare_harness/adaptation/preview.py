@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from culturecare import DataError
 from culturecare_harness.adaptation.examples import Example, Preference
-from culturecare_harness.records import whole_file
+from culturecare_harness.records import digest, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from culturecare_harness.adaptation.examples import Written
 
-__all__ = ["SHOWN", "write_preview"]
+__all__ = ["SHOWN", "is_preview", "write_preview"]
 
 SHOWN = 20
 """So many records stand on the page; the data file has all."""
@@ -23,6 +24,8 @@ def write_preview(
     path: Path, title: str, facts: Mapping[str, object], records: Sequence[Example | Preference], notes: Iterable[str]
 ) -> None:
     """Writes a Markdown page: what the data is, and its first records with post, replies and grades.
+
+    Its last line is a comment with a hash of what stands before, by which `is_preview` knows it again.
 
     Args:
         path: The page.
@@ -45,8 +48,27 @@ def write_preview(
         else:
             lines += [_heading("Preferred reply", record.chosen_by), "", *_quoted(record.chosen)]
             lines += [_heading("The other reply", record.rejected_by), "", *_quoted(record.rejected)]
+    page = "\n".join(lines)
     with whole_file(path) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
+        temporary.write_bytes(f"{page}{_mark(page)}".encode())
+
+
+def is_preview(path: Path) -> bool:
+    """Whether a file is a page as `write_preview` wrote it, so that nobody's words are lost if it is written again.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        content = path.read_bytes().decode("utf-8", "replace")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    page = content[: -len(_mark(""))]
+    return content == f"{page}{_mark(page)}"
+
+
+def _mark(page: str) -> str:
+    return f"\n<!-- culturecare adapt {digest(page)} -->\n"
 
 
 def _heading(name: str, written: Written | None) -> str:

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 from pydantic import StringConstraints
 
@@ -39,6 +39,7 @@ from culturecare_harness.adaptation.leakage import (
     Leak,
     deduplicate,
     find_leaks,
+    released_files,
     released_instances,
     sample_benchmark,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "example_of",
     "licence_of",
     "load_training_data",
+    "refuse_folder",
 ]
 
 T = TypeVar("T")
@@ -267,6 +269,8 @@ def load_training_data(
         preferences: list[Preference] = []
     else:
         path = Path(data)
+        if path.is_dir():
+            refuse_folder(path, permission)
         kind = _kind_of_file(path)
         name, revision = path.name, _fingerprint(path)
         examples, preferences = _read_file(path, kind, load, strategies, min_empathy)
@@ -320,6 +324,23 @@ class _Load:
             else:
                 kept.append(record)
         return kept
+
+
+def refuse_folder(folder: Path, permission: Path | None) -> NoReturn:
+    """Refuses a folder where a file is meant; one of released files for what is in them, as each of them would be.
+
+    Args:
+        folder: The folder.
+        permission: File with a written arrangement.
+
+    Raises:
+        CultureCareError: Always.
+    """
+    files = list(released_files(folder).values())
+    candidates = [candidate_to_train(instance, str(file)) for file in files for instance in read_instances(file, "train")]
+    pass_gate(candidates, frozenset(), None if permission is None else read_permission(permission))
+    meant = f"one of its files, such as {files[0]}" if files else "a JSON Lines file"
+    raise DataError(f"{folder}: is a folder; name {meant}")
 
 
 def _kind_of_file(path: Path) -> _Kind:

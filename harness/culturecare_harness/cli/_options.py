@@ -92,9 +92,7 @@ def choice_of(
         backend = backend or "local-chat-completions"
         path = "chat/completions" if "chat" in backend else "completions"
         arguments = {"base_url": f"{base_url.rstrip('/')}/{path}", "num_concurrent": batch_size, **arguments}
-    choice = ModelChoice(
-        name=model, backend=backend or "hf", arguments=arguments, batch_size=1 if base_url else batch_size, device=device
-    )
+    choice = ModelChoice(name=model, backend=backend or "hf", arguments=arguments, batch_size=1 if base_url else batch_size, device=device)
     if adapter is not None:
         choice = choice.with_adapter(adapter)
         place = Path(adapter).expanduser()
