@@ -28,6 +28,7 @@ from culturecare_harness.adaptation.examples import Example, Preference, Written
 from culturecare_harness.adaptation.heldout import heldout_examples, reply_losses
 from culturecare_harness.adaptation.record import (
     ADAPTATION,
+    AdaptationRecord,
     BenchmarkScore,
     BenchmarkScores,
     read_adaptation,
@@ -41,11 +42,12 @@ from culturecare_harness.generate import Generation, ModelChoice, generate_repli
 from culturecare_harness.leaks import leaks
 from culturecare_harness.packaged import PACKAGED
 from culturecare_harness.progress import terminal_progress
-from culturecare_harness.records import write_records
+from culturecare_harness.records import write_json, write_records
 from culturecare_harness.strategies import render, select_strategies
+from culturecare_harness.terminal import print_adaptation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 pytest.importorskip("trl", reason="needs the extra `adapt`")
@@ -54,6 +56,13 @@ CHAT = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
+THINKING = CHAT.replace(
+    "{{ message['content'] }}",
+    "{% if message['role'] == 'assistant' and '</think>' not in message['content'] %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ message['content'] }}",
+)
+"""Like Qwen 3's: a reply without a thought of its own stands behind an empty one."""
+NO_END = CHAT.replace("<|end|>", "")
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system message') }}{% endif %}" + CHAT
 WITHOUT_CUDA = "needs a CUDA device"
 
@@ -145,6 +154,30 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
+def with_template(model: Path, folder: Path, template: str | None) -> Path:
+    """The same model, told otherwise how to write a chat."""
+    shutil.copytree(model, folder)
+    (folder / "chat_template.jinja").unlink()
+    if template is not None:
+        (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    return folder
+
+
+def with_context(model: Path, folder: Path, positions: int) -> Path:
+    """A model of GPT-2's shape by the same tokeniser, which can read so many tokens and no more."""
+    import torch
+    import transformers
+
+    tokenizer = tokenizer_of(model)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=len(tokenizer), n_embd=32, n_layer=1, n_head=2, n_positions=positions, bos_token_id=0, eos_token_id=1
+    )
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
 def tokenizer_of(folder: Path) -> Any:
     import transformers
 
@@ -202,6 +235,11 @@ def quick(*changes: str, name: str = "lora") -> Settings:
     return select_settings(name, ["max_steps=4", "rank=4", "checkpoint_every=2", "learning_rate=1e-2", *changes])
 
 
+def lengths_of(model: Path, examples: Sequence[Example]) -> list[int]:
+    encoder = Encoder(tokenizer_of(model), "tiny", lambda _: None)
+    return sorted(len(encoder.encode(example.system, example.user, example.reply)) for example in examples)
+
+
 def weights(folder: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
@@ -255,6 +293,8 @@ def adapt(model: Path, data: TrainingData, heldout: Sequence[Example], tmp_path:
 def loss_bearing_texts(trainer: Any, tokenizer: Any) -> list[str]:
     """The texts of the tokens that bear a loss, run by run, as the trainer's collator gives them to the model."""
     batch = trainer.data_collator([trainer.train_dataset[place] for place in range(len(trainer.train_dataset))])
+    if "labels" not in batch:  # Of pairs.
+        batch["labels"] = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
     texts = []
     for ids, labels in zip(batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
         runs: list[list[int]] = [[]]
@@ -278,10 +318,61 @@ def test_the_loss_is_on_the_reply_and_its_end_alone(
     assert sorted(loss_bearing_texts(made[0], tokenizer_of(model))) == sorted(expected)
 
 
+@pytest.mark.parametrize("method", ["lora", "dpo"])
+@pytest.mark.parametrize(
+    ("template", "gap"),
+    [(CHAT, ""), (THINKING, ""), (NO_END, ""), (None, " ")],
+    ids=["chat", "a thought before the reply", "no mark at the end", "no template"],
+)
+def test_replies_and_pairs_bear_the_same_loss_whatever_the_template(
+    adapt: Adapt,
+    model: Path,
+    data: TrainingData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    template: str | None,
+    gap: str,
+    method: str,
+) -> None:
+    made = spy_on_trainers(monkeypatch)
+    few = data.model_copy(update={"examples": data.examples[:3]})
+    given = few if method == "lora" else pairs_of(few)
+    adapt(quick("max_steps=1", name=method), model=with_template(model, tmp_path / "model", template), data=given)
+    replies = [example.reply for example in few.examples]
+    expected = replies if method == "lora" else [*replies, *(reply[::-1] for reply in replies)]
+    assert sorted(loss_bearing_texts(made[0], tokenizer_of(model))) == sorted(f"{gap}{reply}<|end|>" for reply in expected)
+
+
+def test_what_the_template_writes_before_a_reply_is_read_and_a_thought_of_ones_own_is_learnt(model: Path, tmp_path: Path) -> None:
+    tokenizer = tokenizer_of(with_template(model, tmp_path / "model", THINKING))
+    encoder = Encoder(tokenizer, "tiny", lambda _: None)
+    plain = encoder.encode("Be kind.", "Hello.", "I hear you.")
+    assert tokenizer.decode(plain.context) == (
+        "<|system|>\nBe kind.<|end|>\n<|user|>\nHello.<|end|>\n<|assistant|>\n<think>\n\n</think>\n\n"
+    )
+    assert tokenizer.decode(plain.reply) == "I hear you.<|end|>"
+    thought = "<think>\nThey are sad.\n</think>\n\nI hear you."
+    assert tokenizer.decode(encoder.encode("Be kind.", "Hello.", thought).reply) == f"{thought}<|end|>"
+
+
+def test_a_token_that_reaches_from_the_template_into_the_reply_is_the_replys(model: Path, tmp_path: Path) -> None:
+    template = CHAT.replace("{{ message['content'] }}", "{{ '>> ' if message['role'] == 'assistant' }}{{ message['content'] }}")
+    tokenizer = tokenizer_of(with_template(model, tmp_path / "model", template))
+    tokens = Encoder(tokenizer, "tiny", lambda _: None).encode("", "Hello.", "I hear you.")
+    assert (tokenizer.decode(tokens.lead), tokenizer.decode(tokens.reply)) == (">>", " I hear you.<|end|>")
+
+
 @pytest.mark.parametrize(
     ("template", "bos"),
-    [(CHAT, False), ("<s>" + CHAT, True), (NO_SYSTEM, False), (None, False), (None, True)],
-    ids=["chat", "template writes the beginning", "no system message", "no template", "no template, tokeniser writes the beginning"],
+    [(CHAT, False), (THINKING, False), ("<s>" + CHAT, True), (NO_SYSTEM, False), (None, False), (None, True)],
+    ids=[
+        "chat",
+        "a thought before the reply",
+        "template writes the beginning",
+        "no system message",
+        "no template",
+        "no template, tokeniser writes the beginning",
+    ],
 )
 def test_a_reply_is_learnt_behind_the_tokens_that_lm_eval_gives_the_model(
     tmp_path: Path,
@@ -320,18 +411,55 @@ def test_a_template_that_writes_the_prompt_otherwise_behind_a_reply_is_refused(t
         encoder.encode("", "Hello.", "I hear you.")
 
 
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ raise_exception('never') }}", r"cannot write a prompt and a reply \(never\); mend the template"),
+        (CHAT.replace("message['content']", "message['content'] + 1"), r"cannot write a prompt and a reply \(can only concatenate str"),
+        ("{% for m in messages if m['role'] != 'assistant' %}{{ m['content'] }}{% endfor %}", "leaves replies out"),
+    ],
+    ids=["raises", "breaks", "no replies"],
+)
+def test_a_faulty_template_is_said(adapt: Adapt, model: Path, tmp_path: Path, template: str, said: str) -> None:
+    with pytest.raises(CultureCareError, match=rf"^model 'model': its chat template {said}"):
+        adapt(quick(), model=with_template(model, tmp_path / "model", template))
+
+
 def test_what_is_too_long_is_left_out_whole_counted_and_said(adapt: Adapt, model: Path, data: TrainingData) -> None:
-    encoder = Encoder(tokenizer_of(model), "tiny", lambda _: None)
-    lengths = sorted(len(encoder.encode(example.system, example.user, example.reply)) for example in data.examples)
+    lengths = lengths_of(model, data.examples)
     told = Told()
     settings = quick(f"max_length={lengths[-3]}", "max_steps=1")
     record = adapt(settings, told=told).record
-    assert f"2 of {len(lengths)} records are longer than {lengths[-3]} tokens and are left out." in told.sentences
+    said = f"Left out: 2 of {len(lengths)} records, longer than max_length ({lengths[-3]} tokens)."
+    assert said in told.sentences
+    assert said in record.notes
     assert record.data.left_out["longer than max_length"] == 2
     assert record.data.examples == len(lengths) - 2
     assert len(record.instance_ids) == len(lengths) - 2
-    with pytest.raises(CultureCareError, match=r"not one of 13 records fits into max_length \(16 tokens\)"):
+    with pytest.raises(CultureCareError, match=r"not one of 13 records fits into max_length \(16 tokens\); set it higher"):
         adapt(quick("max_length=16"), out="b")
+
+
+def test_what_is_longer_than_the_models_context_is_left_out_too(
+    adapt: Adapt, model: Path, heldout: Sequence[Example], tmp_path: Path
+) -> None:
+    positions = lengths_of(model, heldout)[-3]
+    short_model, told = with_context(model, tmp_path / "gpt", positions), Told()
+    record = adapt(quick("max_steps=1", "batch_size=4"), model=short_model, told=told).record
+    too_long = record.data.left_out["longer than the context of the model"]
+    assert 0 < too_long == 13 - record.data.examples
+    for sentence in (
+        f"Left out: {too_long} of 13 records, longer than the context of the model ({positions} tokens).",
+        f"Left out: 2 of 14 held-out replies, longer than the context of the model ({positions} tokens).",
+    ):
+        assert sentence in told.sentences
+        assert sentence in record.notes
+    assert len(record.heldout.instances) == 12
+
+
+def test_where_nothing_fits_into_the_models_context_it_is_said(adapt: Adapt, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(CultureCareError, match=r"not one of 13 records fits into the context of the model \(20 tokens\); take a model"):
+        adapt(quick(), model=with_context(model, tmp_path / "gpt", 20))
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -382,6 +510,33 @@ def test_a_model_without_a_chat_template_learns_preferences_too(adapt: Adapt, da
     adapt(quick("max_steps=1", name="dpo"), model=folder, data=pairs_of(data))
 
 
+@pytest.mark.parametrize("name", ["lora", "dpo"])
+def test_an_adapter_of_one_step_has_learnt_something(adapt: Adapt, data: TrainingData, name: str) -> None:
+    given = data if name == "lora" else pairs_of(data)
+    settings = select_settings(name, ["epochs=1", "gradient_accumulation=13", "rank=4"])
+    assert settings.warmup > 0
+    made = adapt(settings, data=given)
+    assert made.record.steps == 1
+    assert any(bool(part.any()) for layer, part in weights(made.folder).items() if "lora_B" in layer), "B begins at 0"
+
+
+def test_warm_up_is_whole_steps_rounded_down(adapt: Adapt, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = spy_on_trainers(monkeypatch)
+    settings = quick("epochs=1", "max_steps=null", "warmup=0.7", "scheduler=constant")  # Of 4 steps: 13 examples, 4 each.
+    adapt(settings)
+    rates = [entry["learning_rate"] for entry in made[0].state.log_history if "learning_rate" in entry]
+    assert rates == pytest.approx([0, settings.learning_rate / 2, settings.learning_rate, settings.learning_rate])
+
+
+def test_the_terminal_counts_one_step_as_one(adapt: Adapt, data: TrainingData, heldout: Sequence[Example]) -> None:
+    one = data.model_copy(update={"examples": data.examples[:1]})
+    record, screen = adapt(quick("max_steps=1"), data=one, heldout=heldout[:1]).record, io.StringIO()
+    print_adaptation(record, Console(file=screen, width=200))
+    assert "(rank 4, 1 step, " in screen.getvalue()
+    assert "1 example of 1 post from train" in screen.getvalue()
+    assert "Loss on 1 held-out reply, in nats a token" in screen.getvalue()
+
+
 def test_every_step_is_told_with_its_loss(adapt: Adapt) -> None:
     told = Told()
     record = adapt(quick(), told=told).record
@@ -421,18 +576,19 @@ def test_held_out_replies_are_the_good_ones_of_the_sample_in_all_cultures() -> N
     assert {example.strategy for example in heldout_examples(["mine"])} == {"standard"}
 
 
-def test_a_replys_loss_is_that_of_the_plain_model(model: Path, heldout: Sequence[Example]) -> None:
+@pytest.mark.parametrize("template", [CHAT, THINKING], ids=["chat", "a thought before the reply"])
+def test_a_replys_loss_is_that_of_the_plain_model(model: Path, heldout: Sequence[Example], tmp_path: Path, template: str) -> None:
     import torch
     import transformers
 
     plain = transformers.AutoModelForCausalLM.from_pretrained(model)
-    encoder = Encoder(tokenizer_of(model), "tiny", lambda _: None)
+    encoder = Encoder(tokenizer_of(with_template(model, tmp_path / "model", template)), "tiny", lambda _: None)
     encoded = [encoder.encode(example.system, example.user, example.reply) for example in heldout]
     expected = []
     for tokens in encoded:
-        ids = torch.tensor([tokens.prompt + tokens.reply])
+        ids = torch.tensor([tokens.context + tokens.reply])
         labels = ids.clone()
-        labels[:, : len(tokens.prompt)] = -100
+        labels[:, : len(tokens.context)] = -100
         with torch.no_grad():
             expected.append(float(plain(input_ids=ids, labels=labels).loss) * len(tokens.reply))
     assert reply_losses(plain, encoded, 2) == pytest.approx(expected, rel=1e-5)
@@ -562,11 +718,25 @@ def test_a_half_written_checkpoint_is_passed_over(adapt: Adapt, kill: Kill, tmp_
 
 
 def test_where_no_checkpoint_is_whole_training_begins_anew(adapt: Adapt, tmp_path: Path) -> None:
-    (work_folder(tmp_path / "a") / "checkpoint-4").mkdir(parents=True)
-    assert latest_checkpoint(work_folder(tmp_path / "a")) is None
+    work = left_behind(tmp_path / "a", adapt(quick(), out="b").record, "checkpoint-4/optimizer.pt")
+    assert latest_checkpoint(work) is None
     told = Told()
     adapt(quick(), told=told)
     assert told.steps[0][0] == 1
+
+
+def left_behind(out: Path, of: AdaptationRecord, *files: str) -> Path:
+    """The work folder that a killed process of that training might leave."""
+    work = work_folder(out)
+    write_json(work / "training.json", of.training)
+    put(work, *files)
+    return work
+
+
+def put(folder: Path, *files: str) -> None:
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text("mine", encoding="utf-8")
 
 
 def test_an_adapter_that_is_there_is_not_trained_again(adapt: Adapt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -576,6 +746,69 @@ def test_an_adapter_that_is_there_is_not_trained_again(adapt: Adapt, tmp_path: P
     assert (first.trained_now, again.trained_now) == (True, False)
     assert again.record == first.record
     assert not work_folder(tmp_path / "a").exists()
+
+
+def test_what_a_process_left_that_was_killed_while_it_cleared_up_goes(adapt: Adapt, tmp_path: Path) -> None:
+    made = adapt(quick("max_steps=1"))
+    for files in (("checkpoint-1/optimizer.pt", "README.md", "adapter/README.md"), ()):
+        work = left_behind(tmp_path / "a", made.record, ".lock", *files)
+        assert not adapt(quick("max_steps=1")).trained_now
+        assert not work.exists()
+    put(work, ".lock")  # Killed behind the manifest, which goes last.
+    adapt(quick("max_steps=1"))
+    assert not work.exists()
+    assert made.folder.exists()
+
+
+def test_a_finished_adapter_takes_nothing_away_that_is_not_its_own(adapt: Adapt, tmp_path: Path) -> None:
+    made = adapt(quick("max_steps=1"))
+    work = work_folder(tmp_path / "a")
+    put(work, "letters.jsonl", "checkpoint-500/model.bin")
+    assert not adapt(quick("max_steps=1")).trained_now
+    assert (work / "checkpoint-500" / "model.bin").exists()
+    other = made.record.training.model_copy(update={"revision": "another"})
+    left_behind(tmp_path / "a", made.record.model_copy(update={"training": other}))
+    assert not adapt(quick("max_steps=1")).trained_now
+    assert (work / "letters.jsonl").exists()
+
+
+@pytest.mark.parametrize("file", ["letters.jsonl", "checkpoint-500/model.bin", "training.json"])
+def test_a_folder_of_ones_own_is_no_work_folder(adapt: Adapt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    monkeypatch.setattr(training, "load_base_model", lambda *_: pytest.fail("nothing is loaded"))
+    work = work_folder(tmp_path / "a")
+    put(work, file)
+    with pytest.raises(CultureCareError, match=rf"a\.training.*({file.partition('/')[0]}' and is no training's|is not valid JSON)"):
+        adapt(quick())
+    assert (work / file).read_text(encoding="utf-8") == "mine"
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("change", [{"licence": "all rights reserved"}, {"instance_id": "another"}, {"culture": "german"}], ids=str)
+def test_an_adapter_is_that_of_other_data_where_its_record_would_tell_otherwise(
+    adapt: Adapt, data: TrainingData, change: dict[str, str]
+) -> None:
+    adapt(quick("max_steps=1"))
+    changed = tuple(example.model_copy(update=change) for example in data.examples)
+    with pytest.raises(CultureCareError, match=r"holds another adapter \(its data differ\)"):
+        adapt(quick("max_steps=1"), data=data.model_copy(update={"examples": changed}))
+
+
+def test_an_adapter_that_is_no_longer_whole_is_not_said_to_be_there(adapt: Adapt) -> None:
+    folder = adapt(quick("max_steps=1")).folder
+    file = folder / "adapter_model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-100])
+    with pytest.raises(CultureCareError, match=r"a: the adapter that was made here is no longer whole \(adapter_model\.safetensors: "):
+        adapt(quick("max_steps=1"))
+    file.unlink()
+    with pytest.raises(
+        CultureCareError, match=r"no longer whole \(adapter_model\.safetensors is gone\); delete this folder to train it anew"
+    ):
+        adapt(quick("max_steps=1"))
+    file.write_bytes(whole)
+    (folder / "adapter_config.json").unlink()
+    with pytest.raises(CultureCareError, match=r"no longer whole \(adapter_config\.json is gone"):
+        adapt(quick("max_steps=1"))
 
 
 @pytest.mark.parametrize("done", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["an adapter", "an interrupted training"])
@@ -659,9 +892,33 @@ def test_no_path_of_this_machine_and_no_post_stands_in_an_adapters_folder(adapt:
     assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"] == "tiny"
 
 
-def test_names_that_would_tell_of_this_machine_are_refused_before_training(adapt: Adapt, data: TrainingData, tmp_path: Path) -> None:
-    telling = data.model_copy(update={"notes": ("Read from /home/me/posts.jsonl.",)})
-    with pytest.raises(CultureCareError, match="a path stands in what the adapter's record would say"):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"licence": "https://wiki.clinic.local/licences/7"}, "licence 'https://wiki.clinic.local/licences/7': a private address"),
+        ({"instance_id": "/letters/2024/1.txt"}, "record of instance '/letters/2024/1.txt': instance_id '/letters/2024/1.txt': a path"),
+        ({"language": "/home/me/de"}, "language '/home/me/de': a path"),
+        ({"culture": "/home/me/german"}, "culture '/home/me/german': a path"),
+        ({"strategy": "~/mine/plain"}, "strategy '~/mine/plain': a path"),
+        ({"written": "/models/of/mine"}, "written.model '/models/of/mine': a path"),
+        ("Read from /home/me/posts.jsonl.", "the data's notes: a path"),
+    ],
+    ids=str,
+)
+def test_what_would_tell_of_this_machine_is_refused_before_anything_is_loaded(
+    adapt: Adapt, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, str] | str, said: str
+) -> None:
+    monkeypatch.setattr(training, "load_base_model", lambda *_: pytest.fail("nothing is loaded"))
+    if isinstance(change, str):
+        telling = data.model_copy(update={"notes": (change,)})
+    else:
+        if name := change.get("written"):
+            by = Written(model=name, strategy="cga", judge="smollm2", emotional=3.0, cultural=3.0)
+            changed = data.examples[4].model_copy(update={"written": by})
+        else:
+            changed = data.examples[4].model_copy(update=change)
+        telling = data.model_copy(update={"examples": (*data.examples[:4], changed, *data.examples[5:])})
+    with pytest.raises(CultureCareError, match=f"{re.escape(said)} stands in what the adapter's record would tell"):
         adapt(quick(), data=telling)
     assert not list(tmp_path.iterdir())
 
@@ -715,6 +972,7 @@ def test_a_long_curve_is_thinned_to_means() -> None:
 def test_each_culture_gets_an_adapter_of_its_own(model: Path, data: TrainingData, tmp_path: Path) -> None:
     two = data.model_copy(update={"examples": tuple(one for one in data.examples if one.culture in {"german", "jewish"})})
     told = Told()
+    put(tmp_path / "all.per-culture", "mine.txt")
     made = train_per_culture(str(model), two, quick("max_steps=1"), tmp_path / "all", told)
     assert set(made) == {"german", "jewish"}
     for culture, adapter in made.items():
@@ -723,6 +981,9 @@ def test_each_culture_gets_an_adapter_of_its_own(model: Path, data: TrainingData
         assert adapter.record.training.culture == culture
         assert len(adapter.record.heldout.per_culture) == 7
     assert sum("before training" in sentence for sentence in told.sentences) == 1, "the base's loss is measured once"
+    assert {adapter.record.heldout.base for adapter in made.values()} == {made["german"].record.heldout.base}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "all.per-culture"]
+    assert (tmp_path / "all.per-culture" / "mine.txt").exists()
     assert not any(
         adapter.trained_now for adapter in train_per_culture(str(model), two, quick("max_steps=1"), tmp_path / "all", told).values()
     )
@@ -741,6 +1002,45 @@ def test_a_folder_that_is_no_model_is_said(adapt: Adapt, tmp_path: Path) -> None
     (tmp_path / "empty").mkdir()
     with pytest.raises(CultureCareError, match=r"^model .* cannot be loaded: [^\n]+$"):
         adapt(quick(), model=tmp_path / "empty")
+
+
+def cut_weights(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+
+
+def other_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"These are no weights.")
+
+
+def other_layers(folder: Path) -> None:
+    change_config(folder, hidden_size=64)
+
+
+def unknown_function(folder: Path) -> None:
+    change_config(folder, hidden_act="nonesuch")
+
+
+def impossible_heads(folder: Path) -> None:
+    change_config(folder, hidden_size=33)
+
+
+def other_tokens(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", [cut_weights, other_weights, other_layers, unknown_function, impossible_heads, other_tokens])
+def test_a_model_whose_files_are_damaged_is_said(adapt: Adapt, model: Path, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    damage(tmp_path / "model")
+    with pytest.raises(CultureCareError, match=r"^model .*model' cannot be loaded: [^\n]+$"):
+        adapt(quick(), model=tmp_path / "model")
 
 
 @pytest.mark.parametrize("target", ["q_projj", "lm_head"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from culturecare import cultures
+from culturecare_harness.counting import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -94,6 +95,8 @@ def print_pairs_result(result: PairsResult, console: Console) -> None:
         for strength in result.ranking.strengths:
             interval = "" if strength.low is None or strength.high is None else f" [{strength.low:.2f}, {strength.high:.2f}]"
             ranking.add_row(strength.contestant, f"{strength.strength:.2f}{interval}")
+        if result.ranking.interval_reason is not None:
+            ranking.caption = f"No intervals: {result.ranking.interval_reason}"
         console.print(ranking)
     _print_coverage(result.coverage, result.reasons, console)
     _print_notes(result.notes, console)
@@ -200,14 +203,14 @@ def _print_rejudged(rejudged: Rejudged, console: Console) -> None:
 def print_adaptation(record: AdaptationRecord, console: Console) -> None:
     """Prints what an adapter was trained on, and the loss on held-out replies before and after."""
     data, heldout, settings, losses = record.data, record.heldout, record.training.settings, record.losses
-    records = "pairs" if settings.method == "dpo" else "examples"
+    records = counted(data.examples, "pair" if settings.method == "dpo" else "example")
     console.print(
-        f"\n[bold]{record.training.model}[/bold] adapted by {settings.name} (rank {settings.rank}, {record.steps} steps, "
-        f"{record.seconds:.0f} s on {record.device.name}): {data.examples} {records} of {data.instances} posts from {data.source}; "
+        f"\n[bold]{record.training.model}[/bold] adapted by {settings.name} (rank {settings.rank}, {counted(record.steps, 'step')}, "
+        f"{record.seconds:.0f} s on {record.device.name}): {records} of {counted(data.instances, 'post')} from {data.source}; "
         f"training loss {losses[0].loss:.3f} at first, {losses[-1].loss:.3f} at the end",
         highlight=False,
     )
-    title = f"Loss on {len(heldout.instances)} held-out replies, in nats a token"
+    title = f"Loss on {counted(len(heldout.instances), 'held-out reply', 'held-out replies')}, in nats a token"
     table = Table("culture", "base", "adapted", "difference", title=title, title_justify="left", header_style="bold")
     for culture, (base, adapted) in heldout.per_culture.items():
         table.add_row(culture, f"{base:.3f}", f"{adapted:.3f}", f"{adapted - base:+z.3f}")
@@ -238,11 +241,12 @@ def print_adapted(adapted: Adapted, console: Console) -> None:
     )
     table = Table("comparison", "score", "difference", "95 % interval", "p", "posts", header_style="bold")
     for compared in (*adapted.same, *adapted.across):
-        if compared.difference is None or compared.low is None or compared.high is None or compared.p_adjusted is None:
+        if compared.difference is None or compared.p_adjusted is None:
             figures = [compared.reason or "", "", ""]
         else:
             p = "<0.001" if compared.p_adjusted < 0.001 else f"{compared.p_adjusted:.3f}"
-            figures = [f"{compared.difference:+z.2f}", f"[{compared.low:+z.2f}, {compared.high:+z.2f}]", p]
+            interval = "–" if compared.low is None or compared.high is None else f"[{compared.low:+z.2f}, {compared.high:+z.2f}]"
+            figures = [f"{compared.difference:+z.2f}", interval, p]
         table.add_row(f"{compared.a} less {compared.b}", compared.metric, *figures, str(compared.n))
     console.print(table)
     _print_notes(result.notes, console)

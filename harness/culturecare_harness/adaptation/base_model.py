@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import pickle
 import platform
 import warnings
 from pathlib import Path
@@ -24,6 +25,7 @@ __all__ = [
     "check_target_modules",
     "checkpoints_gradients",
     "choose_device",
+    "context_length",
     "load_base_model",
     "memory_errors_named",
     "quiet",
@@ -33,6 +35,9 @@ __all__ = [
 
 _LARGE = 1_000_000_000
 """Parameters from which activations, not weights, fill a GPU first at these batch sizes."""
+
+_OF_FAULTY_FILES = (RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError)
+"""What transformers and torch raise, besides errors that say what is wrong, where a model's files are cut or do not fit together."""
 
 
 class Device(Record):
@@ -122,6 +127,8 @@ def load_base_model(name: str, revision: str | None, settings: Settings, device:
     """
     import torch
     import transformers
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
 
     if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
         raise CultureCareError(f"model {name!r}: there is no such folder; name one that transformers can load, or a model of the Hub")
@@ -138,12 +145,27 @@ def load_base_model(name: str, revision: str | None, settings: Settings, device:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, revision=revision or "main")
         model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **further)
-    except (OSError, ValueError, ImportError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CultureCareError(f"model {name!r} cannot be loaded: {reason}") from error
+    except (OSError, ValueError, ImportError, StrictDataclassError) as error:
+        raise CultureCareError(f"model {name!r} cannot be loaded: {_reason(error)}") from error
+    except (SafetensorError, pickle.UnpicklingError, *_OF_FAULTY_FILES) as error:
+        if _is_of_memory(error):
+            raise
+        raise CultureCareError(
+            f"model {name!r} cannot be loaded: its files are damaged or do not fit together ({type(error).__name__}: {_reason(error)}); "
+            "get them anew"
+        ) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.to(device.kind) if device.quantisation == "none" else model, tokenizer
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def context_length(model: Any) -> int | None:
+    """The most tokens that a model reads at once, null where its configuration names no such limit."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or None
 
 
 def checkpoints_gradients(settings: Settings, device: Device, model: Any) -> bool:
@@ -181,19 +203,23 @@ def memory_errors_named(settings: Settings) -> Iterator[None]:
     Raises:
         CultureCareError: Memory ran out.
     """
-    import torch
-
     try:
         yield
     except RuntimeError as error:
-        # torch has no class of its own for the memory of a CPU.
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        if not _is_of_memory(error):
             raise
         batch = "" if settings.batch_size == 1 else "lower batch_size and raise gradient_accumulation as much, "
         raise CultureCareError(
             f"memory ran out: {batch}set gradient_checkpointing=true, lower max_length ({settings.max_length}) or rank "
             f"({settings.rank}), or take the settings 'qlora' on a CUDA device"
         ) from error
+
+
+def _is_of_memory(error: Exception) -> bool:
+    import torch
+
+    # torch has no class of its own for the memory of a CPU.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @contextlib.contextmanager
@@ -216,6 +242,7 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # trl is not yet by the newest names of transformers' arguments.
+            warnings.filterwarnings("ignore", "fan_in_fan_out")  # peft tells of a layer of GPT-2 that it takes it rightly.
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -1,4 +1,4 @@
-"""What looks on while trl's trainers train. Imported where it is used: it imports transformers."""
+"""What looks on while trl's trainers train, and what they do otherwise here. Imported where it is used: it imports transformers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from culturecare_harness.adaptation.settings import Settings
     from culturecare_harness.progress import TrainingProgress
 
-__all__ = ["PROJECT", "Tracker", "Watch"]
+__all__ = ["PROJECT", "Tokenised", "Tracker", "Watch", "WholeWarmup"]
 
 PROJECT = "culturecare"
 """The trackio project of all trainings."""
@@ -111,3 +111,28 @@ class Tracker(TrainerCallback):  # type: ignore[misc]
 
         with contextlib.redirect_stdout(io.StringIO()):
             trackio.finish()
+
+
+class WholeWarmup:
+    """Of a trainer: warm-up takes whole steps, rounded down.
+
+    transformers rounds up, and the learning rate of its first warm-up step is 0: a training of one step would learn nothing.
+
+    Attributes:
+        warmup: Share of the steps, in [0, 1).
+    """
+
+    warmup: float
+    args: Any
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Makes the schedule of learning rates."""
+        self.args.warmup_steps = math.floor(self.warmup * num_training_steps)
+        return super().create_scheduler(num_training_steps, optimizer)  # type: ignore[misc]
+
+
+class Tokenised:
+    """Of a trainer: its data are token ids already, and stay as they are."""
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        return dataset

@@ -1,8 +1,9 @@
 """The folder in which a training stands until its adapter is done: what it is a training of, and its checkpoints.
 
-It lies beside the adapter's folder and is called after it, with `.training` behind. A checkpoint counts once its marker is there, which is
-written last and names the files of the checkpoint with their sizes; what a killed process left half-written has none. The adapter's own
-folder is made by one renaming, so that it is there whole or not at all.
+It lies beside the adapter's folder and is called after it, with `.training` behind. What makes it a training's is its manifest: a folder of
+that name that has none and holds anything is somebody's own, and nothing in it is touched. A checkpoint counts once its marker is there,
+which is written last and names the files of the checkpoint with their sizes; what a killed process left half-written has none. The
+adapter's own folder is made by one renaming, so that it is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 
     from culturecare_harness.adaptation.record import TrainingIdentity
 
-__all__ = ["Marker", "claimed", "differing", "latest_checkpoint", "mark", "publish", "read_json", "work_folder"]
+__all__ = ["Marker", "claimed", "clear", "differing", "latest_checkpoint", "mark", "publish", "read_json", "work_folder"]
 
 _MANIFEST = "training.json"
 _MARKER = "complete.json"
+_LOCK = ".lock"
 
 
 class Marker(Record):
@@ -76,7 +78,7 @@ def claimed(out: Path, identity: TrainingIdentity) -> Iterator[Path]:
     """Yields the work folder of a training, which no other process has meanwhile.
 
     Raises:
-        CultureCareError: Another process has it, it is that of another training, or it cannot be made.
+        CultureCareError: Another process has it, it is that of another training or holds something else, or it cannot be made.
     """
     import filelock
 
@@ -85,26 +87,77 @@ def claimed(out: Path, identity: TrainingIdentity) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CultureCareError(f"{folder}: cannot be made ({error.strerror}); choose another folder with --out") from error
-    lock = filelock.FileLock(folder / ".lock")
+    _refuse_foreign(folder)  # Before anything is written into it.
+    lock = filelock.FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
         raise CultureCareError(f"{folder}: another process is at this training; wait for it, or choose another --out") from error
     try:
-        manifest = folder / _MANIFEST
-        if manifest.exists():
-            there = parse_record(type(identity), read_json(manifest), where=str(manifest))
-            if (fields := differing(there, identity)) and not any(folder.glob("checkpoint-*")):
-                write_json(manifest, identity)  # A call that failed before it learnt anything, such as of a model that is not there.
-            elif fields:
-                raise CultureCareError(
-                    f"{folder}: holds another training (its {', '.join(fields)} differ); choose another --out, or delete this folder"
-                )
-        else:
-            write_json(manifest, identity)
+        _claim(folder, identity)
         yield folder
     finally:
         lock.release()
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not (folder / _MANIFEST).exists() and (foreign := _foreign(folder)):
+        raise CultureCareError(
+            f"{folder}: is where a training would stand until its adapter is done, but holds {min(foreign)!r} and is no training's; "
+            "choose another folder with --out"
+        )
+
+
+def _foreign(folder: Path) -> list[str]:
+    """What a folder without a manifest holds, but for what a process leaves that was killed before it had written one."""
+    return [path.name for path in folder.iterdir() if path.name != _LOCK and not path.name.startswith(f".{_MANIFEST}.")]
+
+
+def _claim(folder: Path, identity: TrainingIdentity) -> None:
+    """Makes a folder that is locked that of a training, where it is not that of another one."""
+    manifest = folder / _MANIFEST
+    if manifest.exists():
+        fields = differing(_read_manifest(manifest, identity), identity)
+        # Without a checkpoint, it is of a call that failed before it learnt anything, such as of a model that is not there.
+        if fields and any(folder.glob("checkpoint-*")):
+            raise CultureCareError(
+                f"{folder}: holds another training (its {', '.join(fields)} differ); choose another --out, or delete this folder"
+            )
+        if not fields:
+            return
+    write_json(manifest, identity)
+
+
+def _read_manifest(manifest: Path, identity: TrainingIdentity) -> TrainingIdentity:
+    return parse_record(type(identity), read_json(manifest), where=str(manifest))
+
+
+def clear(out: Path, identity: TrainingIdentity) -> None:
+    """Takes away the work folder of an adapter that is done; one that another process or another training has is left."""
+    import filelock
+
+    folder = work_folder(out)
+    if not _is_left_by(folder, identity):
+        return
+    # What cannot be deleted now can be by the next call, and the adapter is done.
+    with contextlib.suppress(filelock.Timeout, OSError):
+        with filelock.FileLock(folder / _LOCK, timeout=0):
+            for path in folder.iterdir():
+                if path.name not in {_LOCK, _MANIFEST}:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            (folder / _MANIFEST).unlink(missing_ok=True)  # Last, so that what a killed process leaves is known for a training's.
+        (folder / _LOCK).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _is_left_by(folder: Path, identity: TrainingIdentity) -> bool:
+    manifest = folder / _MANIFEST
+    if not manifest.exists():
+        return (folder / _LOCK).is_file() and not _foreign(folder)
+    try:
+        return not differing(_read_manifest(manifest, identity), identity)
+    except DataError:
+        return False
 
 
 def mark(checkpoint: Path, step: int, seconds: float) -> None:

@@ -134,7 +134,7 @@ def _batch_losses(model: Any, part: Sequence[ReplyTokens], pad: int, *, trims: b
 
     device = next(model.parameters()).device
     width, reply = max(map(len, part)), max(len(tokens.reply) for tokens in part)
-    rows = [[pad] * (width - len(tokens)) + tokens.prompt + tokens.reply for tokens in part]
+    rows = [[pad] * (width - len(tokens)) + tokens.context + tokens.reply for tokens in part]
     masks = [[0] * (width - len(tokens)) + [1] * len(tokens) for tokens in part]
     ids, mask = torch.tensor(rows, device=device), torch.tensor(masks, device=device)
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": False}

@@ -17,11 +17,12 @@ from culturecare_harness.adaptation.heldout import HeldOutLoss
 from culturecare_harness.adaptation.leakage import ADAPTATION
 from culturecare_harness.adaptation.permission import Permission
 from culturecare_harness.adaptation.settings import Settings
+from culturecare_harness.leaks import leaks
 from culturecare_harness.records import Hash, digest
 from culturecare_harness.scoring import package_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from culturecare_harness.adaptation.sources import TrainingData
@@ -36,7 +37,9 @@ __all__ = [
     "TrainingIdentity",
     "data_record",
     "read_adaptation",
+    "refuse_leaks",
     "thin_losses",
+    "told_of",
     "training_versions",
 ]
 
@@ -57,7 +60,7 @@ class TrainingIdentity(Record):
         settings: The settings; those that move no weight may differ.
         precision: What `auto` came to.
         quantisation: What `auto` came to.
-        data: Hash of the examples, in order.
+        data: Hash of the examples, in order: of what is learnt, and of the ids, cultures and licences that the record tells of.
         heldout: Hash of the held-out examples.
         permission: SHA-256 of the written arrangement, null for none.
         culture: The one culture that the adapter is for, null for all of the data.
@@ -245,6 +248,44 @@ def data_record(data: TrainingData, used: Sequence[Example | Preference], left_o
         left_out=dict(data.left_out) | {reason: number for reason, number in left_out.items() if number},
         notes=data.notes,
     )
+
+
+def told_of(identity: TrainingIdentity, data: TrainingData, heldout: Iterable[Example]) -> Iterator[tuple[str, object]]:
+    """What a record will tell of model, settings and data, each with where it stands: all of it that people wrote."""
+    yield from identity.model_dump(mode="json").items()
+    yield "the data's name", data.name
+    yield "the data's notes", data.notes
+    yield "what was left out of the data", data.left_out
+    yield "the written arrangement's name", data.permission and data.permission.file
+    records: tuple[Example | Preference, ...] = (*data.examples, *data.preferences, *heldout)
+    seen = set()
+    for record in records:
+        for field, value in _told_of_record(record):
+            if value and (field, value) not in seen:  # Most records share licence, culture and strategy.
+                seen.add((field, value))
+                yield f"record of instance {record.instance_id!r}: {field} {value!r}", value
+
+
+def _told_of_record(record: Example | Preference) -> Iterator[tuple[str, str | None]]:
+    for field in ("instance_id", "culture", "language", "licence", "strategy"):
+        yield field, getattr(record, field)
+    for field in ("written", "chosen_by", "rejected_by"):
+        if writer := getattr(record, field, None):
+            yield f"{field}.model", writer.model
+
+
+def refuse_leaks(told: Iterable[tuple[str, object]]) -> None:
+    """Sees to it that nothing leaves this machine that may not.
+
+    Args:
+        told: What an adapter's files would tell, each with where it stands.
+
+    Raises:
+        CultureCareError: A path, a key or a private address stands in it.
+    """
+    for where, value in told:
+        if found := leaks(value):
+            raise CultureCareError(f"{where}: {found} stands in what the adapter's record would tell; name it otherwise")
 
 
 def _counts(values: object) -> dict[str, int]:

@@ -40,9 +40,10 @@ class Settings(Record):
         max_steps: Optimiser steps; in place of `epochs` where it is given.
         batch_size: Examples that a device reads at once (pairs, for `dpo`).
         gradient_accumulation: Batches an optimiser step.
-        max_length: Longest prompt with reply, in tokens; longer ones are left out and counted, never cut.
+        max_length: Longest prompt with reply, in tokens, where the model's context is not shorter; longer ones are left out and counted,
+            never cut.
         packing: Whether several examples share a row, which saves padding; refused where the model's attention would mix them.
-        warmup: Share of the steps over which the learning rate rises from 0, in [0, 1).
+        warmup: Share of the steps over which the learning rate rises from 0, in [0, 1); of whole steps, rounded down.
         scheduler: How the learning rate goes on from there.
         weight_decay: Weight decay of AdamW.
         max_grad_norm: Norm at which gradients are cut off.

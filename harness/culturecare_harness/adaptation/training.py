@@ -1,7 +1,7 @@
 """Training an adapter: LoRA by peft, on replies by trl's SFT trainer or on pairs by its DPO trainer, resumed where it was killed.
 
-What is trained on is tokenised here (`encoding`), so that a model learns behind just the tokens that lm-eval gives it at use, and its loss
-is that of the reply's tokens alone.
+What is trained on, examples and pairs alike, is tokenised by `encoding`, so that a model learns behind just the tokens that lm-eval gives
+it at use, and its loss is that of the reply's tokens alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import importlib.util
 import math
 import os
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from culturecare import CultureCareError, Record, parse_record
 from culturecare_harness.adaptation import checkpoints
@@ -21,6 +21,7 @@ from culturecare_harness.adaptation.base_model import (
     check_target_modules,
     checkpoints_gradients,
     choose_device,
+    context_length,
     load_base_model,
     memory_errors_named,
     quiet,
@@ -28,7 +29,7 @@ from culturecare_harness.adaptation.base_model import (
     shown_model,
 )
 from culturecare_harness.adaptation.card import write_card
-from culturecare_harness.adaptation.encoding import Encoder, ReplyTokens
+from culturecare_harness.adaptation.encoding import Encoder, ReplyTokens, common_start
 from culturecare_harness.adaptation.examples import Example, Preference
 from culturecare_harness.adaptation.heldout import HeldOutLoss, compare_losses, heldout_examples, reply_losses
 from culturecare_harness.adaptation.leakage import post_hash
@@ -39,15 +40,17 @@ from culturecare_harness.adaptation.record import (
     TrainingIdentity,
     data_record,
     read_adaptation,
+    refuse_leaks,
     thin_losses,
+    told_of,
     training_versions,
 )
+from culturecare_harness.counting import counted
 from culturecare_harness.generate import ModelChoice
-from culturecare_harness.leaks import leaks
 from culturecare_harness.records import Hash, digest, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from culturecare_harness.adaptation.settings import Settings
@@ -56,9 +59,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainedAdapter", "train", "train_per_culture"]
 
-_TOO_LONG = "longer than max_length"
 _BASE_LOSSES = "heldout_base.json"
 _ADAPTER = "adapter"
+_WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"  # As peft names them.
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,11 +92,34 @@ class _Job:
     identity: TrainingIdentity
     progress: TrainingProgress
     track: bool
-    base_losses: Path | None
+    base_losses: dict[str, list[float]]
+
+
+class _Limit(NamedTuple):
+    """The most tokens that a prompt and its reply may have, what sets it, and how it is raised."""
+
+    tokens: float
+    name: str
+    remedy: str
 
     @property
-    def records(self) -> Sequence[Example] | Sequence[Preference]:
-        return self.data.examples or self.data.preferences
+    def exceeded(self) -> str:
+        """Why a record is left out."""
+        return f"longer than {self.name}"
+
+    def left_out(self, number: int, total: int, records: str) -> tuple[str, ...]:
+        """A sentence that says how many are left out, where any is."""
+        return (f"Left out: {number} of {total} {records}, {self.exceeded} ({self.tokens} tokens).",) if number else ()
+
+
+class _Fitting(NamedTuple):
+    """What of the data fits, its tokens (one sequence an example, two a pair), and a description of it."""
+
+    used: list[Example | Preference]
+    encoded: list[tuple[ReplyTokens, ...]]
+    described: DataRecord
+    limit: _Limit
+    notes: tuple[str, ...]
 
 
 def train(
@@ -107,7 +133,7 @@ def train(
     revision: str | None = None,
     heldout: Sequence[Example] | None = None,
     culture: str | None = None,
-    base_losses: Path | None = None,
+    base_losses: dict[str, list[float]] | None = None,
 ) -> TrainedAdapter:
     """Trains an adapter, or goes on with a training that was interrupted.
 
@@ -121,7 +147,7 @@ def train(
         revision: Revision of the base model on the Hub, null for the newest.
         heldout: Replies on which the loss is measured before and after; null for the good ones of split `sample`.
         culture: The one culture that the data are of, null for any.
-        base_losses: File that keeps the held-out loss of the base model for further trainings, null for one in the work folder.
+        base_losses: What base models lost on held-out replies in earlier trainings, by what it is of; this one's is put there, too.
 
     Returns:
         The adapter; one that is there already is not trained again.
@@ -136,30 +162,22 @@ def train(
     heldout = heldout_examples(_strategies(data)) if heldout is None else heldout
     _check_data(data, settings, heldout)
     device = choose_device(settings, progress.say)
-    identity = TrainingIdentity(
-        model=shown_model(model),
-        model_identity=ModelChoice(name=model).identity,
-        revision=revision,
-        settings=settings,
-        precision=device.precision,
-        quantisation=device.quantisation,
-        data=digest([record.id for record in data.examples or data.preferences]),
-        heldout=digest([example.id for example in heldout]),
-        permission=data.permission.sha256 if data.permission else None,
-        culture=culture,
-    )
-    _refuse_leaks([identity.model, revision, data.name, data.notes, data.permission and data.permission.file])
-    if found := _finished(out, identity):
-        return found
-    job = _Job(model, revision, settings, device, data, heldout, identity, progress, track, base_losses)
-    with checkpoints.claimed(out, identity) as work:
-        if not (found := _finished(out, identity)):
-            with quiet(), memory_errors_named(settings):
-                record = _train(job, work)
-            checkpoints.publish(work / _ADAPTER, out)
-            found = TrainedAdapter(out, record, trained_now=True)
-    shutil.rmtree(work, ignore_errors=True)
+    identity = _identity(model, revision, settings, device, data, heldout, culture)
+    refuse_leaks(told_of(identity, data, heldout))
+    job = _Job(model, revision, settings, device, data, heldout, identity, progress, track, {} if base_losses is None else base_losses)
+    found = _finished(out, identity)
+    if not found:
+        with checkpoints.claimed(out, identity) as work:
+            found = _finished(out, identity) or _train_and_publish(job, work, out)  # Another process may have ended it meanwhile.
+    checkpoints.clear(out, identity)
     return found
+
+
+def _train_and_publish(job: _Job, work: Path, out: Path) -> TrainedAdapter:
+    with quiet(), memory_errors_named(job.settings):
+        record = _train(job, work)
+    checkpoints.publish(work / _ADAPTER, out)
+    return TrainedAdapter(out, record, trained_now=True)
 
 
 def train_per_culture(
@@ -194,8 +212,9 @@ def train_per_culture(
     out = out.expanduser().resolve()
     if (out / ADAPTATION).is_file():
         raise CultureCareError(f"{out}: is an adapter already; choose another folder with --out for one adapter a culture")
-    heldout, shared = heldout_examples(_strategies(data)), out.with_name(f"{out.name}.per-culture")
-    adapters = {}
+    heldout = heldout_examples(_strategies(data))
+    adapters: dict[str, TrainedAdapter] = {}
+    base_losses: dict[str, list[float]] = {}
     for culture in dict.fromkeys(record.culture for record in (*data.examples, *data.preferences)):
         progress.say(f"The adapter for culture {culture}:")
         part = data.model_copy(
@@ -214,9 +233,8 @@ def train_per_culture(
             revision=revision,
             heldout=heldout,
             culture=culture,
-            base_losses=shared / _BASE_LOSSES,
+            base_losses=base_losses,
         )
-    shutil.rmtree(shared, ignore_errors=True)
     return adapters
 
 
@@ -247,9 +265,27 @@ def _check_data(data: TrainingData, settings: Settings, heldout: Sequence[Exampl
         raise CultureCareError(f"instance {min(shared)!r} is among the held-out ones and cannot be trained on as well")
 
 
-def _refuse_leaks(value: object) -> None:
-    if found := leaks(value):
-        raise CultureCareError(f"{found} stands in what the adapter's record would say of model and data; name them without it")
+def _identity(
+    model: str,
+    revision: str | None,
+    settings: Settings,
+    device: Device,
+    data: TrainingData,
+    heldout: Iterable[Example],
+    culture: str | None,
+) -> TrainingIdentity:
+    return TrainingIdentity(
+        model=shown_model(model),
+        model_identity=ModelChoice(name=model).identity,
+        revision=revision,
+        settings=settings,
+        precision=device.precision,
+        quantisation=device.quantisation,
+        data=digest([record.model_dump(mode="json") for record in (*data.examples, *data.preferences)]),
+        heldout=digest([example.id for example in heldout]),
+        permission=data.permission.sha256 if data.permission else None,
+        culture=culture,
+    )
 
 
 def _finished(out: Path, identity: TrainingIdentity) -> TrainedAdapter | None:
@@ -261,7 +297,28 @@ def _finished(out: Path, identity: TrainingIdentity) -> TrainedAdapter | None:
     record = read_adaptation(out)
     if fields := checkpoints.differing(record.training, identity):
         raise CultureCareError(f"{out}: holds another adapter (its {', '.join(fields)} differ); choose another folder with --out")
+    _check_weights(out)
     return TrainedAdapter(out, record, trained_now=False)
+
+
+def _check_weights(out: Path) -> None:
+    """Refuses an adapter that lost its weights, or a part of them, since it was made."""
+    missing = [name for name in (_CONFIG, _WEIGHTS) if not (out / name).is_file()]
+    if fault := f"{missing[0]} is gone" if missing else _fault(out / _WEIGHTS):
+        raise CultureCareError(
+            f"{out}: the adapter that was made here is no longer whole ({fault}); delete this folder to train it anew, or choose another "
+            "with --out"
+        )
+
+
+def _fault(weights: Path) -> str | None:
+    import safetensors
+
+    try:
+        with safetensors.safe_open(weights, framework="pt"):  # Holds the file's size against what it says that it holds.
+            return None
+    except (OSError, safetensors.SafetensorError) as error:
+        return f"{weights.name}: {error}"
 
 
 # --- One training ----------------------------------------------------------------------------------------------------------------
@@ -277,16 +334,16 @@ def _train(job: _Job, work: Path) -> AdaptationRecord:
     parameters = model.num_parameters()
     gradient_checkpointing = checkpoints_gradients(job.settings, job.device, model)
     encoder = Encoder(tokenizer, job.identity.model, job.progress.say)
-    used, encoded, described = _encode(job, encoder)
+    fitting = _encode(job, encoder, min(_limit_of_settings(job.settings), _limit_of_model(model)))
     found = checkpoints.latest_checkpoint(work)
-    trainer = _make_trainer(job, work, model, tokenizer, encoder, used, encoded, gradient_checkpointing=gradient_checkpointing)
+    trainer = _make_trainer(job, work, model, tokenizer, fitting, gradient_checkpointing=gradient_checkpointing)
     watch = Watch(job.progress, before=found[1].seconds if found else 0.0)
     trainer.add_callback(watch)
     if job.track:
         name = f"{work.name.removesuffix('.training')}-{digest(job.identity.model_dump(mode='json'))[:6]}"
         trainer.add_callback(Tracker(job.settings, run=name))
     measure = _HeldOut(job, encoder, trainer.model, tokenizer.pad_token_id)
-    base = measure.base(job.base_losses or work / _BASE_LOSSES)
+    base = measure.base(work / _BASE_LOSSES)
     losses = _run(job, trainer, found)
     adapted = measure.losses("after")
     record = AdaptationRecord(
@@ -299,47 +356,54 @@ def _train(job: _Job, work: Path) -> AdaptationRecord:
         trainable_parameters=sum(part.numel() for part in trainer.model.parameters() if part.requires_grad),
         steps=losses[-1][0],
         seconds=round(watch.seconds, 1),
-        data=described,
-        instance_ids=tuple(sorted({record.instance_id for record in used})),
-        post_hashes=tuple(sorted({post_hash(record.post) for record in used})),
+        data=fitting.described,
+        instance_ids=tuple(sorted({record.instance_id for record in fitting.used})),
+        post_hashes=tuple(sorted({post_hash(record.post) for record in fitting.used})),
         permission=job.data.permission,
         losses=thin_losses(losses),
         heldout=measure.compared(base, adapted),
-        notes=_notes(job, described),
+        notes=(*fitting.notes, *measure.notes),
         versions=training_versions(),
     )
     _write(trainer.model, record, work / _ADAPTER)
     return record
 
 
-def _encode(job: _Job, encoder: Encoder) -> tuple[list[Any], list[tuple[ReplyTokens, ...]], DataRecord]:
-    """What of the data fits into `max_length`, its tokens (one sequence an example, two a pair), and a description of it."""
+def _limit_of_settings(settings: Settings) -> _Limit:
+    return _Limit(settings.max_length, "max_length", "set it higher")
+
+
+def _limit_of_model(model: Any) -> _Limit:
+    return _Limit(context_length(model) or math.inf, "the context of the model", "take a model with a longer one")
+
+
+def _encode(job: _Job, encoder: Encoder, limit: _Limit) -> _Fitting:
+    records: tuple[Example | Preference, ...] = (*job.data.examples, *job.data.preferences)
     used, encoded = [], []
-    for record in job.records:
+    for record in records:
         replies = (record.reply,) if isinstance(record, Example) else (record.chosen, record.rejected)
         sequences = tuple(encoder.encode(record.system, record.user, reply) for reply in replies)
-        if max(map(len, sequences)) <= job.settings.max_length:
+        if max(map(len, sequences)) <= limit.tokens:
             used.append(record)
             encoded.append(sequences)
-    too_long = len(job.records) - len(used)
     if not used:
         raise CultureCareError(
-            f"{job.data.name}: not one of {too_long} records fits into max_length ({job.settings.max_length} tokens); set it higher"
+            f"{job.data.name}: not one of {counted(len(records), 'record')} fits into {limit.name} ({limit.tokens} tokens); {limit.remedy}"
         )
-    if too_long:
-        job.progress.say(f"{too_long} of {len(job.records)} records are longer than {job.settings.max_length} tokens and are left out.")
-    return used, encoded, data_record(job.data, used, {_TOO_LONG: too_long})
+    left_out = limit.left_out(len(records) - len(used), len(records), "records")
+    for sentence in left_out:
+        job.progress.say(sentence)
+    described = data_record(job.data, used, {limit.exceeded: len(records) - len(used)})
+    return _Fitting(used, encoded, described, limit, (*_notes(job, described), *left_out))
 
 
-def _notes(job: _Job, described: DataRecord) -> tuple[str, ...]:
+def _notes(job: _Job, described: DataRecord) -> list[str]:
     notes = []
     if described.synthetic:
         notes.append("Trained on synthetic posts alone, which tell of no real person: this shows that training works, not that it helps.")
-    if too_long := described.left_out.get(_TOO_LONG):
-        notes.append(f"{too_long} records were longer than {job.settings.max_length} tokens and were left out.")
     if job.settings.quantisation == "auto" and job.device.quantisation == "none":
         notes.append("There was no CUDA device, so that the base model was not quantised: plain LoRA.")
-    return tuple(notes)
+    return notes
 
 
 def _write(model: Any, record: AdaptationRecord, folder: Path) -> None:
@@ -362,28 +426,20 @@ def _write(model: Any, record: AdaptationRecord, folder: Path) -> None:
     for path in folder.iterdir():
         path.chmod(0o644)  # safetensors lets nobody else read what it writes.
         if path.suffix == ".json":
-            _refuse_leaks(path.read_text(encoding="utf-8"))
+            refuse_leaks([(path.name, checkpoints.read_json(path))])
 
 
 # --- The trainer -----------------------------------------------------------------------------------------------------------------
 
 
-def _make_trainer(
-    job: _Job,
-    work: Path,
-    model: Any,
-    tokenizer: Any,
-    encoder: Encoder,
-    used: Sequence[Any],
-    encoded: Sequence[tuple[ReplyTokens, ...]],
-    *,
-    gradient_checkpointing: bool,
-) -> Any:
+def _make_trainer(job: _Job, work: Path, model: Any, tokenizer: Any, fitting: _Fitting, *, gradient_checkpointing: bool) -> Any:
     """The trainer of trl for the method, with a fresh adapter on the model."""
     import datasets
     import peft
     import trl
     from transformers import PrinterCallback
+
+    from culturecare_harness.adaptation.callbacks import Tokenised, WholeWarmup
 
     settings = job.settings
     lora = peft.LoraConfig(
@@ -394,21 +450,20 @@ def _make_trainer(
         target_modules=settings.target_modules if settings.target_modules == "all-linear" else list(settings.target_modules),
     )
     arguments = _arguments(job, work, gradient_checkpointing=gradient_checkpointing)
+    bases: tuple[Any, ...]
     if settings.method == "sft":
         if settings.packing:
             _refuse_mixing(model, tokenizer.pad_token_id, job)
-        rows = [{"input_ids": tokens.prompt + tokens.reply, "labels": [-100] * len(tokens.prompt) + tokens.reply} for (tokens,) in encoded]
-        config = trl.SFTConfig(**arguments, packing=settings.packing, max_length=settings.max_length if settings.packing else None)
-        trainer_class = trl.SFTTrainer
+        rows = [_reply_row(tokens) for (tokens,) in fitting.encoded]
+        config = trl.SFTConfig(**arguments, packing=settings.packing, max_length=fitting.limit.tokens if settings.packing else None)
+        bases = (WholeWarmup, trl.SFTTrainer)
     else:
-        rows = [_preference_row(encoder, record, tokenizer.eos_token) for record in used]
+        rows = [_preference_row(*pair) for pair in fitting.encoded]
         config = trl.DPOConfig(**arguments, beta=settings.beta, max_length=None)
-        trainer_class = trl.DPOTrainer
-    trainer = trainer_class(
+        bases = (WholeWarmup, Tokenised, trl.DPOTrainer)
+    trainer = type("Trainer", bases, {"warmup": settings.warmup})(
         model=model, args=config, train_dataset=datasets.Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora
     )
-    if settings.method == "dpo":
-        _check_prompts(trainer.train_dataset, encoded, job)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -424,7 +479,6 @@ def _arguments(job: _Job, work: Path, *, gradient_checkpointing: bool) -> dict[s
         "max_steps": settings.max_steps or -1,
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": scheduler,
-        "warmup_steps": settings.warmup,  # Below 1, it is a share of the steps.
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
         "seed": settings.seed,
@@ -446,23 +500,18 @@ def _arguments(job: _Job, work: Path, *, gradient_checkpointing: bool) -> dict[s
     }
 
 
-def _preference_row(encoder: Encoder, pair: Preference, eos: str) -> dict[str, Any]:
-    """A pair as trl's DPO trainer takes it: a chat, or plain text where there is no chat template."""
-    if encoder.is_chat:
-        chosen, rejected = ([{"role": "assistant", "content": reply}] for reply in (pair.chosen, pair.rejected))
-        return {"prompt": encoder.messages(pair.system, pair.user), "chosen": chosen, "rejected": rejected}
-    prompt = encoder.prompt_text(pair.system, pair.user)
-    gap = "" if prompt[-1:].isspace() else " "
-    return {"prompt": prompt, "chosen": f"{gap}{pair.chosen}{eos}", "rejected": f"{gap}{pair.rejected}{eos}"}
+def _reply_row(tokens: ReplyTokens) -> dict[str, list[int]]:
+    """A reply as trl's SFT trainer takes it where it is tokenised already."""
+    return {"input_ids": tokens.context + tokens.reply, "labels": [-100] * len(tokens.context) + tokens.reply}
 
 
-def _check_prompts(dataset: Any, encoded: Sequence[tuple[ReplyTokens, ...]], job: _Job) -> None:
-    """The DPO trainer tokenises by itself; its prompts must be those of use."""
-    if any(list(row["prompt_ids"]) != chosen.prompt for row, (chosen, _) in zip(dataset, encoded, strict=True)):
-        raise CultureCareError(
-            f"model {job.identity.model!r}: trl's DPO trainer would show it other prompts than it sees at use; train it on replies instead "
-            "(settings 'lora')"
-        )
+def _preference_row(chosen: ReplyTokens, rejected: ReplyTokens) -> dict[str, list[int]]:
+    """A pair as trl's DPO trainer has it once it is tokenised: what stands before the replies is the same for both, and bears no loss."""
+    prompt = common_start(chosen.context, rejected.context)
+    of_replies = {
+        name: (tokens.context + tokens.reply)[len(prompt) :] for name, tokens in (("chosen_ids", chosen), ("rejected_ids", rejected))
+    }
+    return {"prompt_ids": prompt, **of_replies}
 
 
 def _refuse_mixing(model: Any, pad: int, job: _Job) -> None:
@@ -516,7 +565,9 @@ def _run(job: _Job, trainer: Any, found: tuple[Path, checkpoints.Marker] | None)
             peft.set_peft_model_state_dict(trainer.model, weights)
             return _losses(state)
     else:
-        job.progress.say(f"Training on {len(trainer.train_dataset)} {'rows' if job.settings.packing else 'records'} ({job.device.name}).")
+        job.progress.say(
+            f"Training on {counted(len(trainer.train_dataset), 'row' if job.settings.packing else 'record')} ({job.device.name})."
+        )
     trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
     return _losses(trainer.state)
 
@@ -531,30 +582,38 @@ class _HeldOut:
     def __init__(self, job: _Job, encoder: Encoder, model: Any, pad: int) -> None:
         self._job, self._model, self._pad = job, model, pad
         encoded = [encoder.encode(example.system, example.user, example.reply) for example in job.heldout]
-        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
-        fitting = [place for place, tokens in enumerate(encoded) if len(tokens) <= limit]
+        limit = _limit_of_model(model)
+        fitting = [place for place, tokens in enumerate(encoded) if len(tokens) <= limit.tokens]
         if not fitting:
-            raise CultureCareError(f"model {job.identity.model!r}: no held-out reply fits into its context of {limit} tokens")
+            raise CultureCareError(f"model {job.identity.model!r}: no held-out reply fits into its context of {limit.tokens} tokens")
+        self.notes = limit.left_out(len(encoded) - len(fitting), len(encoded), "held-out replies")
+        """Sentences that must be read with the losses."""
+        for sentence in self.notes:
+            job.progress.say(sentence)
         self._examples = [job.heldout[place] for place in fitting]
         self._encoded = [encoded[place] for place in fitting]
 
     def losses(self, when: str) -> list[float]:
         """Summed loss of each held-out reply by the model as it is."""
-        self._job.progress.say(f"Loss on {len(self._encoded)} held-out replies {when} training.")
+        self._job.progress.say(f"Loss on {counted(len(self._encoded), 'held-out reply', 'held-out replies')} {when} training.")
         return reply_losses(self._model, self._encoded, self._pad)
 
     def base(self, path: Path) -> list[float]:
-        """The same without the adapter; read from the file, where it is there."""
-        identity = self._job.identity
+        """The same without the adapter; that of an earlier training, or read from the file, where it is there."""
+        identity, known = self._job.identity, self._job.base_losses
         of = digest([identity.model_identity, identity.revision, identity.precision, identity.quantisation, identity.heldout])
-        if path.is_file():
-            kept = parse_record(_BaseLosses, checkpoints.read_json(path), where=str(path))
-            if kept.of == of:
-                return kept.losses
+        if of not in known:
+            known[of] = self._kept(path, of) or self._measured()
+        write_json(path, _BaseLosses(of=of, losses=known[of]))
+        return known[of]
+
+    def _kept(self, path: Path, of: str) -> list[float] | None:
+        kept = parse_record(_BaseLosses, checkpoints.read_json(path), where=str(path)) if path.is_file() else None
+        return kept.losses if kept and kept.of == of else None
+
+    def _measured(self) -> list[float]:
         with self._model.disable_adapter():
-            losses = self.losses("before")
-        write_json(path, _BaseLosses(of=of, losses=losses))
-        return losses
+            return self.losses("before")
 
     def compared(self, base: Sequence[float], adapted: Sequence[float]) -> HeldOutLoss:
         """Both, instance by instance."""
