@@ -53,6 +53,19 @@ def test_an_honest_bundle_is_taken() -> None:
     assert refusals(make_bundle("example/other"), [standing(HONEST)]) == []
 
 
+def test_an_interval_without_width_is_none_as_results_once_had_it(tmp_path: Path) -> None:
+    changed = []
+
+    def as_once(result: dict[str, Any]) -> None:
+        for score in result["scores"]:
+            if score["mean"] is not None and score["low"] is None:
+                score |= {"low": score["mean"], "high": score["mean"]}
+                changed.append(score)
+
+    assert list(refusals(read_again(tmp_path, hostile.edited(result=as_once, base=contents(make_bundle(quality=9.0)))))) == []
+    assert changed
+
+
 def test_every_reason_is_said_at_once(tmp_path: Path) -> None:
     def spoil(replies: list[dict[str, Any]]) -> None:
         for reply in replies:

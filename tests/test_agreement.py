@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from culturecare import CultureCareError
 from culturecare_harness.agreement import (
     FEWEST_CLUSTERS,
+    FEWEST_IN_STRATUM,
     Agreement,
     Coefficient,
     Weighting,
     agree,
     agreement_coefficients,
-    bootstrap_interval,
     category_weights,
     gwet_ac,
     jackknife,
@@ -29,8 +29,6 @@ from culturecare_harness.agreement import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from culturecare_harness.agreement import Level
 
@@ -348,6 +346,25 @@ def test_few_instances_have_a_value_but_no_interval() -> None:
         assert f"needs {FEWEST_CLUSTERS} instances, and there are {units}" in str(row.reason)
 
 
+@pytest.mark.parametrize("few", [1, FEWEST_IN_STRATUM - 1])
+def test_few_instances_in_one_culture_have_a_value_but_no_interval(few: int) -> None:
+    units = 28 + few
+    grades, cultures = rounded(noisy_raters(units, 0.5)), ["german"] * 28 + ["arabic"] * few
+    row = agreement_coefficients("empathy", grades, [str(unit) for unit in range(units)], GRADES, cultures=cultures)[2]
+    assert row.value is not None
+    assert (row.low, row.high, row.error) == (None, None, None)
+    assert str(row.reason).startswith(f"arabic: an interval needs {FEWEST_IN_STRATUM} instances")
+
+
+def test_enough_instances_in_each_culture_have_an_interval() -> None:
+    units = 28 + FEWEST_IN_STRATUM
+    cultures = ["german"] * 28 + ["arabic"] * FEWEST_IN_STRATUM
+    row = agreement_coefficients(
+        "empathy", rounded(noisy_raters(units, 0.5)), [str(unit) for unit in range(units)], GRADES, cultures=cultures
+    )[2]
+    assert row.low is not None
+
+
 def test_a_culture_without_a_value_is_named() -> None:
     grades: list[list[float | None]] = [[1.0, 2.0, 3.0, 3.0], [2.0, 2.0, 3.0, 3.0]]
     row = agreement_coefficients("empathy", grades, list("abcd"), GRADES, cultures=["arabic", "arabic", "german", "german"])[0]
@@ -401,15 +418,20 @@ def simulated_grades(generator: np.random.Generator, posts: int, raters: int, no
     return by_raters(*(of_rater.ravel().tolist() for of_rater in graded))
 
 
-def coverage(posts: int, raters: int, noise: float, shift: float, studies: int) -> list[float]:
-    """Share of simulated studies whose intervals of alpha, kappa and AC2 hold the value of a very large study."""
+def coverage(posts: int, raters: int, noise: float, shift: float, studies: int, few: int = 0) -> list[float]:
+    """Share of simulated studies whose intervals of alpha, kappa and AC2 hold the value of a very large study.
+
+    Where `few` is given, the study has another culture with so many posts.
+    """
     large = simulated_grades(np.random.default_rng(0), 60_000, raters, noise, shift)
     truths = ordinal_alpha(large), weighted_kappa(large, GRADES), gwet_ac(large, GRADES)
-    clusters = [str(post) for post in range(posts) for _ in range(3)]
+    clusters = [str(post) for post in range(posts + few) for _ in range(3)]
+    cultures = ["german"] * 3 * posts + ["arabic"] * 3 * few
     generator = np.random.default_rng(1)
     hits = np.zeros(3)
     for _ in range(studies):
-        found = agreement_coefficients("empathy", simulated_grades(generator, posts, raters, noise, shift), clusters, GRADES)
+        grades = simulated_grades(generator, posts + few, raters, noise, shift)
+        found = agreement_coefficients("empathy", grades, clusters, GRADES, cultures=cultures)
         for place, (row, truth) in enumerate(zip(found, truths, strict=True)):
             assert truth is not None
             hits[place] += row.low is not None and row.high is not None and row.low <= truth <= row.high
@@ -431,38 +453,8 @@ def test_intervals_of_agreement_hold_the_truth_at_every_realistic_size(posts: in
     assert coverage(posts, 3, noise, shift, studies) == pytest.approx([0.95] * 3, abs=tolerance)
 
 
-# --- The bootstrap ---------------------------------------------------------------------------------------------------------------
-
-
-def mean_of(values: Sequence[float], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    mean: NDArray[np.float64] = np.array([np.average(values, weights=weights)])
-    return mean
-
-
-def test_clusters_are_drawn_whole_and_within_their_stratum() -> None:
-    clusters = [name for name in "abcdefghijkl" for _ in range(2)]
-    strata = ["one"] * 12 + ["two"] * 12
-    seen = []
-
-    def remember(weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        seen.append(weights)
-        total: NDArray[np.float64] = weights.sum(keepdims=True)
-        return total
-
-    bootstrap_interval(remember, clusters, strata)
-    for weights in seen:
-        assert (weights[::2] == weights[1::2]).all()
-        assert weights[:12].sum() == weights[12:].sum() == 12
-
-
-def test_a_statistic_that_is_not_defined_on_a_resample_has_no_interval() -> None:
-    assert bootstrap_interval(lambda _: None, [str(name) for name in range(20)]) is None
-
-
-def test_the_interval_of_a_mean_is_that_of_the_textbook() -> None:
-    values = np.random.default_rng(3).normal(size=400).tolist()
-    interval = bootstrap_interval(lambda weights: mean_of(values, weights), [str(name) for name in range(400)])
-    assert interval is not None
-    half = 1.96 * np.std(values) / 20
-    assert float(interval[0][0]) == pytest.approx(np.mean(values) - half, abs=0.02)
-    assert float(interval[1][0]) == pytest.approx(np.mean(values) + half, abs=0.02)
+@pytest.mark.slow
+@pytest.mark.parametrize(("noise", "shift"), [(0.8, 0), (0.8, 1.3), (0.3, 0)], ids=["middling", "skewed", "high"])
+def test_with_few_posts_in_one_culture_intervals_of_agreement_cover_what_the_module_says(noise: float, shift: float) -> None:
+    hits = coverage(28, 3, noise, shift, 500, few=FEWEST_IN_STRATUM)
+    assert all(0.9 - 0.03 <= share <= 0.98 for share in hits)

@@ -121,7 +121,7 @@ def test_an_honest_judge_is_inflated_by_nothing(sound: CheckReport) -> None:
     for outcome in sound.attacks:
         assert outcome.lost == 0
         assert {effect.mean for effect in outcome.inflation.values()} == {0}
-    assert (sound.inflation.mean, sound.inflation.low, sound.inflation.high, sound.inflation.n) == (0, 0, 0, 2)
+    assert (sound.inflation.mean, sound.inflation.low, sound.inflation.high, sound.inflation.n) == (0, None, None, 2)
     assert sound.raised == 0
     assert "Worst attack 1" not in shown(sound)
 

@@ -11,12 +11,15 @@ from pydantic import ValidationError
 
 from culturecare import CultureCareError
 from culturecare_harness.against_people import PersonGrade
+from culturecare_harness.human.analysis import score_ratings
 from culturecare_harness.human.earlier_study import spread_of_packet
+from culturecare_harness.human.forms import select_form
 from culturecare_harness.human.items import read_key
+from culturecare_harness.human.packets import make_packet
 from culturecare_harness.human.ratings import append_ratings
-from culturecare_harness.power import ASSUMED, Design, Spread, analytic_power, plan_study, render_plan, spread_of
+from culturecare_harness.power import ASSUMED, Design, Spread, analytic_power, comparisons_of, plan_study, render_plan, spread_of
 from culturecare_harness.significance import permutation_p, power_of_t
-from tests.raters import answers, make_run, small_packet
+from tests.raters import NOON, answers, make_run, small_packet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +30,8 @@ FINE = Spread(post=0.3, reply=0.4, rater=0.3, residual=0.4, source="a test")
 
 
 def design(**changes: Any) -> Design:
-    return Design.model_validate({"cultures": 2, "posts": 20, "replies": 2, "raters": 3, "difference": 0.3, "spread": FINE} | changes)
+    fields = {"cultures": 2, "posts": 20, "replies": 2, "raters": 3, "difference": 0.3, "spread": FINE, "family": 1}
+    return Design.model_validate(fields | changes)
 
 
 # --- Power -----------------------------------------------------------------------------------------------------------------------
@@ -128,9 +132,40 @@ def test_one_rater_or_few_posts_tell_nothing_of_agreement() -> None:
 # --- What a plan is made from ----------------------------------------------------------------------------------------------------
 
 
-def test_a_family_is_each_condition_with_a_baseline_unless_said() -> None:
-    assert design(replies=6).family == 5
-    assert design(replies=6, family=15).family == 15
+@pytest.mark.parametrize(
+    ("replies", "models", "family"),
+    [
+        (2, 1, 4),  # One pair, on four metrics.
+        (6, 1, 4 * 15),
+        (6, 2, 4 * (2 * 3 + 3)),  # Two models by three strategies.
+        (16, 3, 4 * (3 * 10 + 5 * 3 + 15)),  # Three models by five strategies, and the peer.
+        (5, 5, 4 * 10),
+    ],
+)
+def test_a_family_is_what_human_score_compares_unless_said(replies: int, models: int, family: int) -> None:
+    assert design(replies=replies, models=models, family=None).family == comparisons_of(replies, models) == family
+    assert design(replies=replies, models=models, metrics=8, family=None).family == 2 * family
+    assert design(replies=replies, models=models, family=15).family == 15
+
+
+@pytest.mark.parametrize("models", [("lab/one",), ("lab/one", "lab/two")])
+def test_a_plan_corrects_for_as_many_comparisons_as_human_score_makes(tmp_path: Path, models: tuple[str, ...]) -> None:
+    strategies = ("standard", "culture", "cga")
+    runs = [make_run(model, strategies, ("german",)) for model in models]
+    replies = len(models) * len(strategies) + 1
+    made = make_packet(
+        runs,
+        select_form("annotator"),
+        raters={"german": 2},
+        out=tmp_path / "packet",
+        per_item=replies,
+        raters_per_item=2,
+        checks=0,
+        repeats=0,
+    )
+    rated = [rating for rater in made.packet.assignments for rating in answers(made.packet, rater)]
+    found = score_ratings(made.packet, read_key(made.packet), rated, at=NOON).comparisons
+    assert len(found) == design(replies=replies, models=len(models), family=None).family
 
 
 @pytest.mark.parametrize(
@@ -138,6 +173,9 @@ def test_a_family_is_each_condition_with_a_baseline_unless_said() -> None:
     [
         ({"posts": 1}, "posts"),
         ({"raters": 0}, "raters"),
+        ({"replies": 6, "models": 4}, "6 replies are not those of 4 models"),
+        ({"replies": 2, "models": 3}, "2 replies are not those of 3 models"),
+        ({"replies": "six", "family": None}, "replies"),
         ({"replies": 1}, "replies"),
         ({"difference": 0}, "difference"),
         ({"difference": 2, "mean": 4}, "leave the scale, which ends at 5"),
@@ -159,7 +197,7 @@ def test_too_few_simulations_are_refused() -> None:
 
 
 def test_the_text_says_what_was_found_and_what_was_assumed() -> None:
-    plan = plan_study(design(spread=ASSUMED, replies=3), simulations=200)
+    plan = plan_study(design(spread=ASSUMED, replies=3, family=2), simulations=200)
     text = render_plan(plan)
     assert "2 cultures × 20 posts × 3 replies × 3 raters: 360 grades" in text
     assert f"Power: {plan.power:.3f} ± {plan.power_error:.3f} (200 simulated studies; formula {plan.power_analytic:.3f})." in text

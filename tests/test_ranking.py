@@ -11,9 +11,10 @@ import pytest
 from scipy.stats import binomtest
 
 from culturecare import CultureCareError
+from culturecare_harness.agreement import FEWEST_IN_STRATUM
 from culturecare_harness.judges import JudgeFile
 from culturecare_harness.pairs import PairVerdict, Preference
-from culturecare_harness.ranking import Match, PairSummary, Ranking, rank, rank_matches, summarise_pairs
+from culturecare_harness.ranking import PRIOR, Match, PairSummary, Ranking, rank, rank_matches, summarise_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -191,12 +192,57 @@ def test_of_two_contestants_the_difference_is_the_log_odds() -> None:
     assert strongest.strength - weakest.strength == pytest.approx(math.log(3), abs=1e-4)
 
 
-def test_who_won_always_has_a_finite_strength() -> None:
+def test_who_won_always_has_a_finite_strength_and_no_interval() -> None:
     ranking = rank(wins_and_losses(12, 0))
     assert ranking.strengths[0].contestant == "x"
-    # With one tie added, 12.5 wins to half a one.
-    assert ranking.strengths[0].strength - ranking.strengths[1].strength == pytest.approx(math.log(25), abs=1e-4)
-    assert ranking.prior == 1
+    # With a quarter of a tie added, 12.125 wins to an eighth of a one.
+    assert ranking.strengths[0].strength - ranking.strengths[1].strength == pytest.approx(math.log(97), abs=1e-4)
+    assert ranking.prior == PRIOR == 0.25
+    assert {(one.low, one.high) for one in ranking.strengths} == {(None, None)}
+    assert "y never won over the others or tied with them" in str(ranking.interval_reason)
+
+
+def test_contestants_that_lost_always_to_the_others_leave_all_without_intervals() -> None:
+    def won(one: str, other: str, value: float, post: int) -> Match:
+        return Match("german", str(post), one, other, value)
+
+    matches = [
+        match
+        for post in range(20)
+        for match in (won("a", "b", post % 2, post), won("c", "d", post % 3 / 2, post), won("a", "c", 1, post), won("b", "d", 1, post))
+    ]
+    ranking = rank_matches(matches)
+    assert "c, d never won over the others" in str(ranking.interval_reason)
+    assert {one.low for one in ranking.strengths} == {None}
+    assert rank_matches([*matches, won("c", "b", 0.5, 3), won("c", "b", 1, 4)]).interval_reason is None
+
+
+def test_posts_that_all_came_out_alike_have_no_interval() -> None:
+    ranking = rank_matches([Match("german", str(post), "a", "b", 0.75) for post in range(12)])
+    assert ranking.strengths[0].low is None
+    assert "leaving out an instance changes nothing" in str(ranking.interval_reason)
+
+
+@pytest.mark.parametrize("few", [1, FEWEST_IN_STRATUM - 1])
+def test_a_culture_with_few_posts_leaves_strengths_without_intervals(few: int) -> None:
+    verdicts = wins_and_losses(14, 14, "german") + wins_and_losses(few, 0, "arabic")
+    ranking = rank(verdicts)
+    assert {one.low for one in ranking.strengths} == {None}
+    assert str(ranking.interval_reason).startswith(f"culture 'arabic': intervals need {FEWEST_IN_STRATUM} instances")
+
+
+def test_the_interval_of_two_is_students_of_the_log_odds() -> None:
+    from scipy.stats import t
+
+    values = np.random.default_rng(4).choice([0.0, 0.25, 0.5, 0.75, 1.0], 30)
+    first = rank_matches([Match("german", str(post), "a", "b", value) for post, value in enumerate(values)], prior=1e-9).strengths[0]
+    # Half the log-odds, by the delta method; the jackknife adds terms of the order of 1 / n.
+    share = values.mean()
+    half = t.ppf(0.975, 29) * values.std(ddof=1) / math.sqrt(30) / share / (1 - share) / 2
+    assert first.low is not None
+    assert first.high is not None
+    assert (first.low + first.high) / 2 == pytest.approx(first.strength)
+    assert (first.high - first.low) / 2 == pytest.approx(half, rel=0.05)
 
 
 def test_cultures_weigh_the_same_in_a_ranking() -> None:
@@ -205,7 +251,42 @@ def test_cultures_weigh_the_same_in_a_ranking() -> None:
 
 
 def test_a_few_instances_have_strengths_but_no_intervals() -> None:
-    assert {strength.low for strength in rank(wins_and_losses(3, 2)).strengths} == {None}
+    ranking = rank(wins_and_losses(3, 2))
+    assert {strength.low for strength in ranking.strengths} == {None}
+    assert "intervals need 10 instances, and there are 5" in str(ranking.interval_reason)
+
+
+def preferred(generator: np.random.Generator, truth: list[float], posts: dict[str, int]) -> list[Match]:
+    """Of three people each their orders of all contestants, whose replies differ from post to post."""
+    matches = []
+    for culture, number in posts.items():
+        for post in range(number):
+            means = np.array(truth) + 0.5 * generator.normal(size=len(truth))
+            liked = means + generator.gumbel(size=(3, len(truth)))
+            for one, other in itertools.combinations(range(len(truth)), 2):
+                share = float((liked[:, one] > liked[:, other]).mean())
+                matches.append(Match(culture, f"{culture}-{post}", str(one), str(other), share))
+    return matches
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("posts", [{"german": 12}, {"german": 12, "arabic": 12}, {"german": 28}], ids=["12", "12 and 12", "28"])
+@pytest.mark.parametrize("truth", [[0.5, 0.2, -0.2, -0.5], [2.8, 1.0, -1.0, -2.8]], ids=["close", "far apart"])
+def test_intervals_hold_strengths_as_often_as_they_say(truth: list[float], posts: dict[str, int]) -> None:
+    studies = 300
+    generator = np.random.default_rng(5)
+    long_run = {one.contestant: one.strength for one in rank_matches(preferred(generator, truth, {"german": 3000})).strengths}
+    hits, made = dict.fromkeys(long_run, 0), 0
+    for _ in range(studies):
+        ranking = rank_matches(preferred(generator, truth, posts))
+        if ranking.interval_reason is not None:
+            continue
+        made += 1
+        for one in ranking.strengths:
+            hits[one.contestant] += (one.low or 0) <= long_run[one.contestant] <= (one.high or 0)
+    assert made >= 0.98 * studies
+    for found in hits.values():
+        assert 0.94 - 2 * 0.0126 <= found / made <= 0.99
 
 
 def test_contestants_that_never_met_are_ranked_through_others_or_not_at_all() -> None:
@@ -237,7 +318,7 @@ def test_preferences_of_several_people_are_ranked_by_the_share_who_preferred() -
     by_votes = [Match("german", str(post), "a", "b", float(vote < 3)) for post in range(20) for vote in range(4)]
     found = rank_matches(by_share).strengths[0]
     assert found.contestant == "a"
-    assert found.strength == pytest.approx(rank_matches(by_votes, prior=4.0).strengths[0].strength)
+    assert found.strength == pytest.approx(rank_matches(by_votes, prior=4 * PRIOR).strengths[0].strength)
 
 
 def test_without_a_match_nothing_is_ranked() -> None:

@@ -13,6 +13,7 @@ from culturecare_harness.judges import JudgeFile
 from culturecare_harness.records import Model, Reply, Result, Score, Verdict, reply_id, write_json
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.scoring import build_result, metric_names, reply_metrics, summarise
+from culturecare_harness.stats import FEWEST_VALUES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -184,6 +185,19 @@ def test_notes_warn_of_excerpts_empty_replies_and_a_judge_that_measures_nothing(
     for words in ("no measure", "share no table", "1 of 1 replies are empty"):
         assert words in notes
     assert "synthetic" not in notes
+
+
+def test_a_culture_with_few_values_is_noted_for_its_intervals_hold_less_than_they_say() -> None:
+    many = [(reply(f"g{number}"), 3 + number % 2) for number in range(FEWEST_VALUES)]
+    few = [(reply(f"a{number}", "arabic"), 3 + number % 2) for number in range(FEWEST_VALUES - 1)]
+    assert any("Fewer than 5 values stand behind a score of arabic: its interval" in note for note in result_of([*many, *few]).notes)
+    enough = result_of([*many, *few, (reply("a9", "arabic"), 4)])
+    assert not any("Fewer than" in note for note in enough.notes)
+
+
+def test_grades_that_are_all_equal_have_a_mean_without_an_interval() -> None:
+    found = score(result_of([(reply(f"g{number}"), 5) for number in range(8)]), "all", "overall")
+    assert (found.mean, found.low, found.high, found.n) == (5, None, None, 8)
 
 
 @pytest.mark.parametrize(

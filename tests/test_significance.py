@@ -13,6 +13,7 @@ from culturecare import CultureCareError
 from culturecare_harness import significance
 from culturecare_harness.significance import (
     FEWEST_PAIRS,
+    RESAMPLES,
     Comparison,
     bounded_mean_interval,
     compare_many,
@@ -20,6 +21,7 @@ from culturecare_harness.significance import (
     hedges_correction,
     holm,
     minimum_detectable_difference,
+    p_below,
     permutation_p,
     power_of_t,
     win_rate,
@@ -168,7 +170,14 @@ def test_one_instance_in_a_culture_is_no_comparison() -> None:
 def test_equal_differences_have_no_effect_size() -> None:
     found = compared([0.5] * 10)
     assert found.effect is None
-    assert (found.difference, found.low, found.high, found.superiority) == (0.5, 0.5, 0.5, 1)
+    assert (found.difference, found.superiority) == (0.5, 1)
+
+
+@pytest.mark.parametrize(("difference", "p"), [(1.5, 2 / 2**10), (0.0, 1)])
+def test_equal_differences_are_tested_but_tell_nothing_of_how_far_their_mean_may_vary(difference: float, p: float) -> None:
+    found = compared([difference] * 10)
+    assert (found.difference, found.low, found.high, found.reason) == (difference, None, None, None)
+    assert found.p == pytest.approx(p)
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
@@ -239,12 +248,50 @@ def test_each_pair_or_each_with_a_baseline_is_one_family() -> None:
     }
     pairs = compare_many({"empathy": conditions}, cultures)
     assert [(found.a, found.b) for found in pairs] == [("culture", "standard"), ("cga", "standard"), ("cga", "culture")]
+    some = compare_many({"empathy": conditions}, cultures, compared=lambda first, second: (first, second) != ("standard", "cga"))
+    assert [(found.a, found.b) for found in some] == [("culture", "standard"), ("cga", "culture")]
     found = compare_many({"empathy": conditions, "knowledge": conditions}, cultures, baseline="standard")
     assert [(row.metric, row.a, row.b) for row in found] == [
         (metric, name, "standard") for metric in ("empathy", "knowledge") for name in ("culture", "cga")
     ]
     p = [row.p for row in found if row.p is not None]
     assert [row.p_adjusted for row in found] == holm(p)
+
+
+def test_a_large_family_has_p_values_as_small_as_it_needs() -> None:
+    # All of 16 differences are above 0: two of 65,536 flips are as far out.
+    samples = [[1.0 + number / 10 for number in range(16)]]
+    exact = 2 / 2**16
+    assert permutation_p(samples) == permutation_p(samples, 50) == 1 / (RESAMPLES + 1)
+    assert permutation_p(samples, 480) == permutation_p(samples, 480) < 0.05 / 480
+    assert permutation_p(samples, 5000) == pytest.approx(exact, rel=3 / math.sqrt(30))
+
+
+def test_what_is_no_candidate_draws_no_more_for_a_large_family() -> None:
+    values = np.random.default_rng(13).normal(0.3, 1, 30).tolist()
+    assert permutation_p([values], 480) == permutation_p([values])
+
+
+def test_more_flips_stop_at_the_tenth_that_is_as_far_out() -> None:
+    # With one of 14 turned round, 2 × 15 of 16,384 × 4 flips and those that tie with them: about 5 of 10,000.
+    samples = [[1.0] * 15 + [-1.0]]
+    exact = 2 * (1 + 16) / 2**16
+    found = permutation_p(samples, 5000)
+    assert found == pytest.approx(exact, rel=3 / math.sqrt(10))
+    assert 10 / found == pytest.approx(round(10 / found)), "the tenth flip that is as far out is drawn as number 10 / p"
+
+
+def test_a_difference_in_a_family_of_hundreds_is_found() -> None:
+    generator = np.random.default_rng(14)
+    cultures = {str(number): "german" for number in range(24)}
+    conditions: dict[str, dict[str, float | None]] = {
+        f"{number}": {key: float(generator.normal(3 * (number == 0))) for key in cultures} for number in range(16)
+    }
+    found = compare_many(dict.fromkeys(("overall", "emotional", "cultural", "quality"), conditions), cultures)
+    assert len(found) == 480
+    different = [row for row in found if row.b == "0"]
+    assert len(different) == 60
+    assert all((row.p_adjusted or 1) < 0.05 for row in different)
 
 
 def test_what_was_not_tested_is_no_part_of_the_family() -> None:
@@ -321,15 +368,15 @@ CEILING = [0, 0, 0.02, 0.08, 0.9]
 
 
 def covered(shares: list[float], sizes: tuple[int, int], studies: int, *, bounded: bool = False, scale: np.ndarray = GRADES) -> float:
-    """Share of studies (cultures, instances) whose interval holds the true mean of values drawn with these shares."""
+    """Share of studies (cultures, instances) that have an interval which holds the true mean of values drawn with these shares."""
     drawn = np.random.default_rng(8).choice(scale, size=(studies, *sizes), p=shares)
     truth, ends = float(np.dot(shares, scale)), (float(scale[0]), float(scale[-1]))
     hits = 0
     for study in drawn:
         samples = study.tolist()
         interval = bounded_mean_interval(samples, ends) if bounded else mean_of_means_interval(samples, ends)
-        assert interval is not None
-        hits += interval[0] - 1e-9 <= truth <= interval[1] + 1e-9
+        # Where all values are equal, Student's says nothing.
+        hits += interval is not None and interval[0] - 1e-9 <= truth <= interval[1] + 1e-9
     return hits / studies
 
 
@@ -383,6 +430,81 @@ def test_win_rates_cover_what_they_say(n: int, shares: list[float]) -> None:
     assert share == pytest.approx(0.95, abs=tolerance(4000) + 0.015 * (n == 8))
 
 
+# --- Surely below a threshold ----------------------------------------------------------------------------------------------------
+
+SKEWED_DIFFERENCES = [
+    ([0.0, 2.0], [0.94, 0.06]),
+    ([0.0, 1.0], [0.88, 0.12]),
+    ([0.0, 1.0, -1.0], [0.7, 0.21, 0.09]),
+    ([-0.1, 1.9], [0.95, 0.05]),
+    ([0.0, 4.0], [0.97, 0.03]),
+    ([0.0, 3.0], [0.9, 0.1]),
+    ([-1.0, 3.0], [0.75, 0.25]),
+    ([-2.0, 0.0, 4.0], [0.1, 0.8, 0.1]),
+    ([-4.0, 1.0], [0.18, 0.82]),
+]
+"""Values of differences and their shares; of the first four a sign-flip test about their mean called up to half of the studies lower."""
+
+
+def p_at_the_threshold(values: list[float], shares: list[float], sizes: tuple[int, ...], studies: int) -> np.ndarray:
+    """The p of each of many studies of differences whose true mean is the threshold."""
+    generator = np.random.default_rng(15)
+    threshold = float(np.dot(values, shares))
+    drawn = [[generator.choice(values, size, p=shares).tolist() for size in sizes] for _ in range(studies)]
+    return np.array([p_below(samples, threshold, (-4, 4)) or 0.0 for samples in drawn])
+
+
+@pytest.mark.parametrize("sizes", [(12,), (12, 12, 12, 12)])
+@pytest.mark.parametrize(("values", "shares"), SKEWED_DIFFERENCES[:4])
+def test_a_mean_at_the_threshold_is_not_called_below_it_however_skewed_the_values(
+    values: list[float], shares: list[float], sizes: tuple[int, ...]
+) -> None:
+    assert (p_at_the_threshold(values, shares, sizes, 200) < 0.025).mean() <= 0.025 + 2 * math.sqrt(0.025 * 0.975 / 200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [(6,), (28,), (100,), (300,), (8, 8), (40,) * 4, (115,) * 4, (100, 2), (200, 60)])
+@pytest.mark.parametrize(("values", "shares"), SKEWED_DIFFERENCES)
+def test_the_test_against_a_threshold_holds_its_level(values: list[float], shares: list[float], sizes: tuple[int, ...]) -> None:
+    p = p_at_the_threshold(values, shares, sizes, 2000)
+    # At most 2.9 % and 1.0 %, as the docstring says, and two standard errors of the simulation.
+    for level, at_most in ((0.025, 0.029), (0.005, 0.01)):
+        assert (p < level).mean() <= at_most + 2 * math.sqrt(level / 2000)
+
+
+def test_enough_instances_show_that_nothing_differs_by_a_tenth() -> None:
+    generator = np.random.default_rng(16)
+    studies = [[generator.normal(0, 0.5, 115).tolist() for _ in range(4)] for _ in range(40)]
+    assert np.mean([(p_below(samples, 0.1, (-4, 4)) or 1) < 0.025 for samples in studies]) >= 0.85
+    assert all((p_below(samples, -0.1, (-4, 4)) or 0) > 0.5 for samples in studies)
+
+
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=2, max_size=30), st.floats(0.05, 0.95))
+def test_what_is_below_by_the_test_is_below_by_the_interval(sample: list[float], threshold: float) -> None:
+    p, interval = p_below([sample], threshold, (0, 1)), bounded_mean_interval([sample])
+    assert p is not None
+    assert interval is not None
+    assert 0 <= p <= 1
+    if p < 0.0249:
+        assert interval[1] < threshold + 1e-9
+
+
+def test_of_equal_values_the_unseen_far_ones_decide() -> None:
+    # With a share of 1/8 of the highest value the mean would be at the threshold; ten instances show none of them by (7/8)^10.
+    assert p_below([[-4.0] * 10], -3, (-4, 4)) == pytest.approx((7 / 8) ** 10)
+    assert (p_below([[0.0] * 100], 0.1, (-4, 4)) or 0) >= (1 - 0.1 / 4) ** 100
+
+
+def test_without_values_nothing_is_below() -> None:
+    assert p_below([], 0.1, (-4, 4)) is None
+    assert p_below([[1.0], []], 0.1, (-4, 4)) is None
+    assert p_below([[0.1, 0.1]], 0.1, (-4, 4)) == 1
+    with pytest.raises(CultureCareError, match="does not lie between"):
+        p_below([[5.0]], 0.1, (-4, 4))
+    with pytest.raises(CultureCareError, match="a threshold of 4"):
+        p_below([[1.0]], 4, (-4, 4))
+
+
 # --- What could have been seen ---------------------------------------------------------------------------------------------------
 
 
@@ -418,7 +540,7 @@ def test_the_detectable_difference_of_34_pairs_is_cohens() -> None:
 
 def test_a_design_without_spread_has_none() -> None:
     assert minimum_detectable_difference([[1.0]]) is None
-    assert minimum_detectable_difference([[1.0, 1.0]]) == 0
+    assert minimum_detectable_difference([[1.0, 1.0]]) is None
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from culturecare_harness.stats import LEVEL, mean_of_means, mean_of_means_error, mean_of_means_interval, rank_intervals
+from culturecare_harness.stats import FEWEST_VALUES, LEVEL, mean_of_means, mean_of_means_error, mean_of_means_interval, rank_intervals
 
 GRADES = st.lists(st.floats(1, 5), min_size=2, max_size=12)
 CULTURES = st.lists(GRADES, min_size=1, max_size=4)
@@ -48,8 +48,14 @@ def test_the_mean_lies_among_the_values_and_ignores_order(samples: list[list[flo
     assert mean_of_means([sample[::-1] for sample in samples[::-1]]) == pytest.approx(mean)
 
 
+def varied(samples: list[list[float]]) -> bool:
+    """Whether the values vary by more than rounding."""
+    return any(max(sample) - min(sample) > 1e-6 for sample in samples)
+
+
 @given(CULTURES)
 def test_the_interval_holds_the_mean_in_its_middle(samples: list[list[float]]) -> None:
+    assume(varied(samples))
     mean, (low, high) = mean_of_means(samples), interval_of(*samples)
     assert mean is not None
     assert low <= mean <= high
@@ -58,6 +64,7 @@ def test_the_interval_holds_the_mean_in_its_middle(samples: list[list[float]]) -
 
 @given(CULTURES)
 def test_the_interval_is_cut_off_at_the_ends_of_the_scale(samples: list[list[float]]) -> None:
+    assume(varied(samples))
     mean, interval = mean_of_means(samples), mean_of_means_interval(samples, (1, 5))
     assert mean is not None
     assert interval is not None
@@ -67,13 +74,16 @@ def test_the_interval_is_cut_off_at_the_ends_of_the_scale(samples: list[list[flo
 
 @given(GRADES, st.floats(-10, 10), st.floats(0.1, 10))
 def test_the_interval_moves_and_stretches_with_the_values(sample: list[float], shift: float, scale: float) -> None:
+    assume(varied([sample]))
     low, high = interval_of(sample)
     moved = interval_of([shift + scale * value for value in sample])
     assert moved == pytest.approx((shift + scale * low, shift + scale * high), abs=1e-6)
 
 
-def test_equal_values_have_an_interval_of_no_width() -> None:
-    assert interval_of([3.0, 3.0], [4.0, 4.0, 4.0]) == (3.5, 3.5)
+@pytest.mark.parametrize("samples", [[[3.0, 3.0], [4.0, 4.0, 4.0]], [[11 / 3, 1.1 * 10 / 3, 11 / 3 + 4e-16]]])
+def test_equal_values_tell_nothing_of_how_far_their_mean_may_vary(samples: list[list[float]]) -> None:
+    assert mean_of_means(samples) is not None
+    assert mean_of_means_interval(samples) is mean_of_means_error(samples) is None
 
 
 def test_a_culture_of_equal_values_beside_another_is_no_obstacle() -> None:
@@ -110,6 +120,28 @@ def test_intervals_cover_the_true_mean_about_as_often_as_they_say(sizes: tuple[i
     drawn = [[rng.normal(3, 1 + position, size).tolist() for position, size in enumerate(sizes)] for _ in range(1000)]
     covered = sum(low <= 3 <= high for low, high in (interval_of(*samples) for samples in drawn)) / len(drawn)
     assert covered == pytest.approx(LEVEL, abs=0.025)
+
+
+def coverage(sizes: tuple[int, ...], grades: list[float], shares: list[float], studies: int = 2000) -> float:
+    """Share of the intervals of grades drawn with these shares that hold the true mean."""
+    rng, truth = np.random.default_rng(6), float(np.dot(grades, shares))
+    drawn = [[rng.choice(grades, size, p=shares).tolist() for size in sizes] for _ in range(studies)]
+    intervals = [interval for samples in drawn if (interval := mean_of_means_interval(samples)) is not None]
+    return sum(low - 1e-9 <= truth <= high + 1e-9 for low, high in intervals) / len(intervals)
+
+
+def test_a_culture_of_two_beside_many_makes_intervals_far_too_narrow() -> None:
+    # Known, stated in the docstring, and noted in results.
+    assert coverage((100, 2), [4, 5], [0.5, 0.5], studies=500) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beside", [(), (100,), (100, 100, 100), (28, 28, 28)])
+@pytest.mark.parametrize("few", [FEWEST_VALUES, 10])
+def test_from_the_fewest_values_on_intervals_in_the_middle_of_the_scale_cover_what_they_say(few: int, beside: tuple[int, ...]) -> None:
+    sizes = (*beside, few) if beside else (few,) * 4
+    for grades, shares in (([1, 2, 3, 4, 5], [0.1, 0.2, 0.4, 0.2, 0.1]), ([4, 5], [0.5, 0.5])):
+        assert 0.93 <= coverage(sizes, [float(grade) for grade in grades], shares) + 0.01 <= 0.99
 
 
 # --- Ranks -----------------------------------------------------------------------------------------------------------------------

@@ -537,8 +537,15 @@ def _equal(one: Score, other: Score) -> bool:
     return (
         one.n == other.n
         and near(one.coverage, other.coverage)
-        and all(near(getattr(one, field), getattr(other, field)) for field in ("mean", "low", "high"))
+        and near(one.mean, other.mean)
+        and all(near(*ends) for ends in zip(_interval(one), _interval(other), strict=True))
     )
+
+
+def _interval(score: Score) -> tuple[float | None, float | None]:
+    """Its interval; one without a width is none, as results had it before values that do not vary had no interval."""
+    without_width = score.low is not None and score.high is not None and score.high - score.low < _TOLERANCE
+    return (None, None) if without_width else (score.low, score.high)
 
 
 def is_bare_grade(answer: str) -> bool:

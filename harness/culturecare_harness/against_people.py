@@ -277,7 +277,8 @@ def _mean_difference(table: _Table, covered: NDArray[np.bool_]) -> Coefficient:
     if value is None:
         estimate = Estimate(None, None, None, None, clusters, "the judge has no score in one of the cultures")
     elif interval is None or spread is None:
-        estimate = Estimate(value, None, None, None, clusters, "one post in a culture tells nothing of how far the value may vary")
+        reason = "one post in a culture, or equal values in all, tell nothing of how far the value may vary"
+        estimate = Estimate(value, None, None, None, clusters, reason)
     else:
         estimate = Estimate(value, *interval, spread[0], clusters, None)
     return _coefficient(table.metric, "mean_difference", estimate, table, int(covered.sum()))

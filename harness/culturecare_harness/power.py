@@ -35,6 +35,7 @@ __all__ = [
     "Plan",
     "Spread",
     "analytic_power",
+    "comparisons_of",
     "plan_study",
     "render_plan",
     "spread_of",
@@ -86,7 +87,10 @@ class Design(Record):
         difference: True difference between two conditions that the study is to find, in grades.
         mean: Mean grade of the lower condition.
         same_raters: Whether the same raters grade both replies of a comparison.
-        family: Number of comparisons that Holm's method corrects for; by default each condition with one baseline.
+        models: Models that the replies are of, each by the same strategies; a reply beyond them is the peer's.
+        metrics: Number of metrics that conditions are compared on: the annotator's form has four, a rubric's summaries.
+        family: Number of comparisons that Holm's method corrects for; by default those that `human score` makes of such a study: on each
+            metric the pairs of conditions that share the model or the strategy, and each condition with the peer.
         level: Chance of a false alarm in the whole family.
         power: Wanted chance of finding the difference.
         spread: What grades vary by.
@@ -99,7 +103,9 @@ class Design(Record):
     difference: float = Field(gt=0, le=4)
     mean: float = Field(default=3.0, ge=1, le=5)
     same_raters: bool = True
-    family: int = Field(ge=1, le=10_000)
+    models: int = Field(default=1, ge=1, le=100)
+    metrics: int = Field(default=4, ge=1, le=100)
+    family: int = Field(ge=1, le=100_000)
     level: float = Field(default=1 - LEVEL, gt=0, lt=0.5)
     power: float = Field(default=0.8, gt=0.5, lt=1)
     spread: Spread = ASSUMED
@@ -108,9 +114,17 @@ class Design(Record):
     @classmethod
     def _family_by_default(cls, fields: Any) -> Any:
         if isinstance(fields, dict) and fields.get("family") is None:
-            replies = fields.get("replies", 2)
-            return fields | {"family": replies - 1 if isinstance(replies, int) and replies > 1 else 1}
+            numbers = [fields.get(name, cls.model_fields[name].default) for name in ("replies", "models", "metrics")]
+            return fields | {"family": comparisons_of(*numbers) if all(isinstance(number, int) for number in numbers) else 1}
         return fields
+
+    @model_validator(mode="after")
+    def _fits_the_models(self) -> Design:
+        if self.replies < self.models or self.replies % self.models > 1:
+            raise ValueError(
+                f"{self.replies} replies are not those of {self.models} models by the same strategies, with or without one more by the peer"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_the_scale(self) -> Design:
@@ -119,6 +133,20 @@ class Design(Record):
         if not self.spread.reply and not self.spread.residual:
             raise ValueError("spread: reply and residual are both 0, so that nothing varies and one post tells all")
         return self
+
+
+def comparisons_of(replies: int, models: int = 1, metrics: int = 4) -> int:
+    """Number of comparisons that `human score` makes of a study, at least 1.
+
+    Args:
+        replies: Replies a post, each by another condition.
+        models: Models that they are of, each by the same strategies; one reply beyond them is the peer's.
+        metrics: Number of metrics that conditions are compared on.
+    """
+    strategies, peer = divmod(replies, max(models, 1))
+    if models <= 1:
+        return max(1, math.comb(max(replies, 0), 2) * metrics)
+    return max(1, (models * math.comb(strategies, 2) + strategies * math.comb(models, 2) + peer * models * strategies) * metrics)
 
 
 class ExpectedAgreement(Record):

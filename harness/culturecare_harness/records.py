@@ -171,7 +171,8 @@ class Score(Record):
         culture: Culture of the replies, or `all`: the mean over the cultures' means, as in the published table.
         metric: A dimension, `emotional`, `cultural`, `quality`, `overall`, `same_language` or `reply_characters`.
         mean: Null where no item has a value.
-        low: Lower end of the 95 % interval (Student t, `stats`); null with fewer than two values in a culture.
+        low: Lower end of the 95 % interval (Student t, `stats`); null with fewer than two values in a culture, and where
+            none varies.
         high: Upper end of the interval.
         n: Number of items that have a value.
         coverage: `n` over the number of replies.

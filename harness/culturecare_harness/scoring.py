@@ -14,7 +14,7 @@ from culturecare_harness.judges import NO_MEASURE
 from culturecare_harness.protocols import followed
 from culturecare_harness.records import Dataset, Model, Result, Score
 from culturecare_harness.rubrics import select_rubric
-from culturecare_harness.stats import mean_of_means, mean_of_means_interval
+from culturecare_harness.stats import FEWEST_VALUES, LEVEL, mean_of_means, mean_of_means_interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -134,7 +134,7 @@ def build_result(
         coverage=None if given is None else sum(verdict.score is not None for verdict in given) / len(given),
         # A reason may quote an answer after its colon, and an answer may quote a post: the count keeps the kind alone.
         reasons=dict(Counter(verdict.reason.partition(":")[0] for verdict in given or () if verdict.reason is not None)),
-        notes=(*_notes(replies, dataset, judge), *notes),
+        notes=(*_notes(replies, dataset, judge), *_few_values(scores), *notes),
         versions=package_versions(),
     )
 
@@ -236,6 +236,15 @@ def _notes(replies: Sequence[Reply], dataset: Dataset, judge: JudgeFile | None) 
     if empty := sum(not reply.text.strip() for reply in replies):
         notes.append(f"{empty} of {len(replies)} replies are empty and were not judged.")
     return notes
+
+
+def _few_values(scores: Iterable[Score]) -> list[str]:
+    """Says in which cultures intervals cover less than they say."""
+    few = dict.fromkeys(score.culture for score in scores if score.culture != "all" and 0 < score.n < FEWEST_VALUES)
+    if not few:
+        return []
+    where = f"Fewer than {FEWEST_VALUES} values stand behind a score of {', '.join(few)}"
+    return [f"{where}: its interval there and that over all cultures may hold the true mean far less often than in {LEVEL:.0%}."]
 
 
 def package_versions() -> dict[str, str]:

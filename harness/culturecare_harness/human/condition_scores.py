@@ -2,8 +2,9 @@
 
 Raters are averaged within a post first and cultures' means are averaged, as in all scores of the project. Intervals are over posts: they
 tell how far a number would move with other posts, not with other raters. Means of grades and ranks have Student's t, as all scores of the
-project have; it is too narrow where nearly all grades are the highest. Shares have `bounded_mean_interval`, which is honest there but wider
-than it need be for means in the middle of a scale (of those with 19 posts it covered 99 %).
+project have; it is too narrow where nearly all grades are the highest, or a culture has fewer than five posts (`mean_of_means_interval`).
+Shares have `bounded_mean_interval`, which is honest there but wider than it need be for means in the middle of a scale (of those with 19
+posts it covered 99 %).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from culturecare_harness.human.answers import Answers, RankedItem
-    from culturecare_harness.human.forms import Question
+    from culturecare_harness.human.forms import Form, Question
 
 __all__ = [
     "ALL",
@@ -261,9 +262,10 @@ def _mean(samples: Mapping[str, Sequence[float]], bounds: tuple[float, float]) -
     groups, n = list(samples.values()), sum(map(len, samples.values()))
     mean, interval = mean_of_means(groups), mean_of_means_interval(groups, bounds)
     if interval is None:
-        return _Mean(mean, None, None, n, "one post in a culture tells nothing of how far the mean may vary")
-    if interval[0] == interval[1]:
-        return _Mean(mean, None, None, n, "all posts have the same value, which tells nothing of how far the mean may vary")
+        if min(map(len, groups)) < 2:
+            return _Mean(mean, None, None, n, "one post in a culture tells nothing of how far the mean may vary")
+        which = "all posts" if len(groups) == 1 else "all posts of each culture"
+        return _Mean(mean, None, None, n, f"{which} have the same value, which tells nothing of how far the mean may vary")
     return _Mean(mean, *interval, n, None)
 
 
@@ -385,27 +387,39 @@ def metric_names(questions: Iterable[Question]) -> dict[str, str]:
     return names
 
 
-def tested_metrics(answers: Answers) -> tuple[str, ...]:
+def tested_metrics(form: Form) -> tuple[str, ...]:
     """What conditions are compared on.
 
     A rubric's summaries, so that the family of tests stays small; without a rubric each scale, and of each choice how often its first
     answer was given.
     """
-    graded = answers.graded
-    if rubric_of(answers.form) is not None:
+    if rubric_of(form) is not None:
         return SUMMARIES
-    firsts = [answer_metric(question.key, question.values[0].value) for question in answers.of_replies if question.kind == "choice"]
-    return (*graded, *firsts)
+    scales = [question.key for question in form.of_replies if question.kind == "scale"]
+    firsts = [answer_metric(question.key, question.values[0].value) for question in form.of_replies if question.kind == "choice"]
+    return (*scales, *firsts)
 
 
 def compare_conditions(answers: Answers) -> list[Comparison]:
-    """Compares each two conditions on the posts that have a value of both, the later less the earlier; all are one family for Holm."""
+    """Compares conditions on the posts that have a value of both, the later less the earlier; all comparisons are one family for Holm.
+
+    Two conditions are compared that share the model or the strategy, and each with the peer: what a difference between one model by one
+    strategy and another by another is due to, nobody could say, and such pairs would make the family twice as large and more.
+    """
     if len(answers.conditions) < 2:
         return []
     values = {
-        metric: {condition: answers.values(metric, {condition}) for condition in answers.conditions} for metric in tested_metrics(answers)
+        metric: {condition: answers.values(metric, {condition}) for condition in answers.conditions}
+        for metric in tested_metrics(answers.form)
     }
-    return compare_many(values, answers.culture_of) if values else []
+    return compare_many(values, answers.culture_of, compared=_comparable) if values else []
+
+
+def _comparable(first: str, second: str) -> bool:
+    if PEER in {first, second}:
+        return True
+    (model, _, strategy), (other_model, _, other_strategy) = first.rpartition(":"), second.rpartition(":")
+    return model == other_model or strategy == other_strategy
 
 
 def compare_models_with_peers(answers: Answers) -> list[Contrast]:
@@ -413,28 +427,29 @@ def compare_models_with_peers(answers: Answers) -> list[Contrast]:
     groups = _models_and_peers(answers)
     if len(groups) < 2:
         return []
+    wanted = [(question, metric, counted) for question in answers.of_replies for metric, counted in _contrasted(question)]
     drafts = []
-    for question in answers.of_replies:
-        each: list[tuple[str, tuple[int | str, ...]]] = [
-            (answer_metric(question.key, value.value), (value.value,)) for value in question.values
-        ]
-        if question.kind == "scale":
-            upper = upper_answers(question)
-            each = [(upper_metric(question), upper)]
-        for metric, counted in each:
-            models, peers = (answers.values(metric, groups[about]) for about in (MODELS, PEERS))
-            comparison = compare_paired(models, peers, answers.culture_of, names=(MODELS, PEERS), metric=metric)
-            rates = [_rate(_share(answers.samples(values))) for values in (models, peers)]
-            drafts.append(Contrast(question=question.key, values=counted, models=rates[0], peers=rates[1], comparison=comparison))
+    for question, metric, counted in wanted:
+        models, peers = (answers.values(metric, groups[about]) for about in (MODELS, PEERS))
+        comparison = compare_paired(models, peers, answers.culture_of, names=(MODELS, PEERS), metric=metric, family=len(wanted))
+        rates = [_rate(_share(answers.samples(values))) for values in (models, peers)]
+        drafts.append(Contrast(question=question.key, values=counted, models=rates[0], peers=rates[1], comparison=comparison))
     adjusted = with_holm([draft.comparison for draft in drafts])
     return [draft.model_copy(update={"comparison": comparison}) for draft, comparison in zip(drafts, adjusted, strict=True)]
+
+
+def _contrasted(question: Question) -> list[tuple[str, tuple[int | str, ...]]]:
+    """What models and peers are contrasted on, and the answers that it counts."""
+    if question.kind == "scale":
+        return [(upper_metric(question), upper_answers(question))]
+    return [(answer_metric(question.key, value.value), (value.value,)) for value in question.values]
 
 
 def win_rates(answers: Answers) -> list[WinRate]:
     """How often each condition's reply is better than the peer's; empty without the peer."""
     if PEER not in answers.conditions:
         return []
-    summaries = [metric for metric in tested_metrics(answers) if "=" not in metric]
+    summaries = [metric for metric in tested_metrics(answers.form) if "=" not in metric]
     peers = {metric: answers.values(metric, {PEER}) for metric in summaries}
     found = []
     for condition in answers.conditions:
