@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from culturecare import Split
+
 Means = dict[tuple[str, str], tuple[float, float]]
 """Of each strategy and culture the emotional and the cultural mean."""
 
@@ -96,6 +98,7 @@ def make_run(
     missing: float = 0.0,
     text: str | None = None,
     adapter: str | None = None,
+    split: Split = "test",
 ) -> Path:
     """Writes the folder of a judged run.
 
@@ -103,7 +106,7 @@ def make_run(
         folder: Where.
         release: From `make_release`.
         model: Who replied.
-        means: What the cells' means are to be; strategies that it lacks are no part of the run.
+        means: What the cells' means are to be; strategies and cultures that it lacks are no part of the run.
         exact: Whether a cell's mean is exactly that, and not that of a population from which the cell is drawn.
         judge: Name of the judge.
         seed: Of the spread.
@@ -111,12 +114,13 @@ def make_run(
         missing: Share of the verdicts that have no score.
         text: Text of every reply, for hostile ones.
         adapter: Name of an adapter, for a run of the model with it.
+        split: `own` where the release is a file of a user's own posts.
     """
     base, model = model, model if adapter is None else f"{model}+{adapter}"
     names = [name for name in STRATEGIES if any(strategy == name for strategy, _ in means)]
-    selection = Selection(split="test", release=release)
-    instances = select_instances(selection)
-    revision = culturecare.dataset_revision("test", release)
+    present = tuple(key for key in RELEASED if any(culture == key for _, culture in means))
+    instances = select_instances(Selection(split=split, release=release, cultures=present))
+    revision = culturecare.dataset_revision(split, release)
     generation = Generation()
     chosen = select_judge(judge)
     chance = random.Random(f"{model}/{seed}")  # noqa: S311 - no secret.
@@ -138,7 +142,7 @@ def make_run(
                 instance_id=instance.id,
                 culture=instance.culture,
                 language=instance.language,
-                split="test",
+                split=split,
                 dataset_revision=revision,
                 strategy=name,
                 prompt_hash=all_strategies()[name].hash,
@@ -154,7 +158,7 @@ def make_run(
         model_identity=digest([model]),
         base_identity=None if adapter is None else digest([base]),
         batch_size=8,
-        split="test",
+        split=split,
         dataset_revision=revision,
         cultures=tuple(key for key in RELEASED if any(instance.culture == key for instance in instances)),
         text="auto",
@@ -240,7 +244,9 @@ def _verdicts(reply: Reply, judge: Any, emotional: float, cultural: float, chanc
     return found
 
 
-def make_comparison(folder: Path, release: Path, wins: Mapping[str, float], *, judge: str = JUDGE, seed: int = 0) -> Path:
+def make_comparison(
+    folder: Path, release: Path, wins: Mapping[str, float], *, judge: str = JUDGE, seed: int = 0, split: Split = "test"
+) -> Path:
     """Writes a comparison of the run's replies with the peers' into its folder.
 
     Args:
@@ -249,12 +255,13 @@ def make_comparison(folder: Path, release: Path, wins: Mapping[str, float], *, j
         wins: Of each strategy the chance that the judge prefers its reply.
         judge: Name of the judge.
         seed: Of the chances.
+        split: As the run's.
     """
     from culturecare_harness.records import read_records
 
     chance = random.Random(f"wins/{seed}")  # noqa: S311
     chosen = select_judge(judge)
-    instances = select_instances(Selection(split="test", release=release))
+    instances = select_instances(Selection(split=split, release=release))
     replies = [reply for reply in read_records(folder / REPLIES, Reply) if reply.strategy in wins]
     pairing = against_peer(replies, instances)
     verdicts = []

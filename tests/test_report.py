@@ -79,6 +79,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up release of 80 posts a culture, which can show that a difference is too small to matter."""
+    return make_release(tmp_path_factory.mktemp("many"), dict.fromkeys(RELEASED, 80))
+
+
+@pytest.fixture(scope="module")
 def paper(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Path]:
     """Runs of the paper's three models with the published cell means, on 40 posts a culture; their release."""
     folder = tmp_path_factory.mktemp("paper")
@@ -161,14 +167,16 @@ def test_the_score_table_has_the_published_layout_and_the_published_figures_besi
 # --- Claims 2 and 3 --------------------------------------------------------------------------------------------------------------
 
 
-def test_claim_3_is_refuted_where_another_strategy_is_better(tmp_path: Path, small: Path) -> None:
-    found = answer_of(tmp_path, small, 3, flat_means(cga=(4.0, 3.8), guided=(4.0, 4.1)))
+def test_claim_3_is_refuted_where_another_strategy_is_better(tmp_path: Path, many: Path) -> None:
+    found = answer_of(tmp_path, many, 3, flat_means(cga=(4.0, 3.8), guided=(4.0, 4.1)))
     assert found.status == "not supported"
     assert "cga less guided" in found.because
 
 
-def test_claim_3_is_refuted_where_the_difference_is_surely_too_small_to_matter(tmp_path: Path, small: Path) -> None:
-    assert answer_of(tmp_path, small, 3, flat_means(cga=(4.0, 3.33)), spread=(0.4, 0.05)).status == "not supported"
+def test_claim_3_is_refuted_where_the_difference_is_surely_too_small_to_matter(tmp_path: Path, many: Path) -> None:
+    found = answer_of(tmp_path, many, 3, flat_means(cga=(4.0, 3.31)), spread=(0.4, 0.05))
+    assert found.status == "not supported"
+    assert all(test.p_above is not None and test.p_above < 0.025 for test in found.findings[0].tests)
 
 
 def test_claim_3_is_open_where_the_data_are_too_few_and_says_what_could_have_been_seen(tmp_path: Path, small: Path) -> None:
@@ -181,13 +189,13 @@ def test_claim_2_is_supported_where_more_than_role_play_gains_something(tmp_path
     assert answer_of(tmp_path, small, 2, flat_means(culture=(4.0, 3.5), cga=(4.0, 3.8))).status == "supported"
 
 
-def test_claim_2_is_refuted_where_role_play_is_as_good_as_everything(tmp_path: Path, small: Path) -> None:
-    assert answer_of(tmp_path, small, 2, flat_means(culture=(4.0, 3.8), cga=(4.0, 3.8))).status == "not supported"
+def test_claim_2_is_refuted_where_role_play_is_as_good_as_everything(tmp_path: Path, many: Path) -> None:
+    assert answer_of(tmp_path, many, 2, flat_means(culture=(4.0, 3.8), cga=(4.0, 3.8))).status == "not supported"
 
 
 def test_one_model_refutes_a_claim_that_others_support(tmp_path: Path, small: Path) -> None:
     good = make_run(tmp_path / "a", small, "lab/one", flat_means(cga=(4.0, 3.9)), spread=(0.4, 0.15))
-    bad = make_run(tmp_path / "b", small, "lab/two", flat_means(cga=(4.0, 3.0)), spread=(0.4, 0.15))
+    bad = make_run(tmp_path / "b", small, "lab/two", flat_means(cga=(4.0, 2.5)), spread=(0.4, 0.15))
     found = answers(good, bad, release=small)[3]
     assert found.status == "not supported"
     assert "It holds for lab/one." in found.because
@@ -209,7 +217,7 @@ def test_the_difference_that_is_named_is_of_a_model_that_decided(tmp_path: Path,
     other = make_run(tmp_path / "b", small, "lab/one", flat_means(cga=(4.0, 2.5)), spread=(0.4, 0.15), judge="o3-mini")
     for kind in ("verdicts.jsonl", "result.json"):
         shutil.copy(other / f"judged.{kind}", split / f"second.{kind}")
-    bad = make_run(tmp_path / "c", small, "lab/two", flat_means(cga=(4.0, 3.0)), spread=(0.4, 0.15))
+    bad = make_run(tmp_path / "c", small, "lab/two", flat_means(cga=(4.0, 2.2)), spread=(0.4, 0.15))
     found = answers(split, bad, release=small)[3]
     assert found.status == "not supported"
     assert "; lab/two, judged by" in found.because
@@ -229,7 +237,7 @@ def test_nothing_is_concluded_from_a_judge_that_measures_nothing(tmp_path: Path,
 
 
 def test_nothing_is_concluded_below_the_coverage_floor(tmp_path: Path, small: Path) -> None:
-    assert "have a cultural score, but 98 % must" in refusals(answer_of(tmp_path, small, 3, CLEAR, missing=0.05))
+    assert "with a cultural score, but 98 % must" in refusals(answer_of(tmp_path, small, 3, CLEAR, missing=0.05))
 
 
 def test_nothing_is_concluded_without_a_strategy_that_the_claim_names(tmp_path: Path, small: Path) -> None:
@@ -267,14 +275,22 @@ def test_nothing_is_concluded_from_a_judge_that_does_not_follow_people(tmp_path:
     run = make_run(tmp_path / "run", small, "lab/model", CLEAR, spread=(0.4, 0.15))
     evidence = read_evidence([run], small, Silent())
     file = tmp_path / "score.json"
-    judged = {"judge": "llama-3.1-70b", "metrics": [quality_by_people(evidence, follows=follows).model_dump(mode="json")]}
-    file.write_text(json.dumps({"packet": "packet-1", "form": "annotator", "raters": 2, "items": 48, "judges": [judged]}), encoding="utf-8")
+    file.write_text(json.dumps(judge_by_people(evidence, follows=follows)), encoding="utf-8")
     with_people = read_evidence([run], small, Silent(), people=[file])
     found = build_report(with_people)
     assert found.answers[2].status == status
     [table] = [table for table in found.quality if table.caption.startswith("The judge llama-3.1-70b held against people")]
     assert table.rows[0][0] == "Cultural"
     assert not any("Nobody has held the judge" in caveat for answer in found.answers for caveat in answer.caveats)
+
+
+def judge_by_people(evidence: Evidence, *, follows: bool, name: str = "llama-3.1-70b", **fields: Any) -> dict[str, Any]:
+    """A result of `human score` on the first run's judge, with other fields of the packet or of the judge where they are named."""
+    identity = evidence.graded[0].panel.judges[0].model_dump(mode="json") | fields.pop("identity", {})
+    judged = {"judge": name, "identity": identity, "metrics": [quality_by_people(evidence, follows=follows).model_dump(mode="json")]}
+    conditions = ["lab/model:cga", "peer"]
+    packet = {"packet": "packet-1", "form": "annotator", "conditions": conditions, "cultures": list(RELEASED), "raters": 2, "items": 48}
+    return packet | {"judges": [judged]} | fields
 
 
 def quality_by_people(evidence: Evidence, *, follows: bool) -> JudgeQuality:
@@ -412,26 +428,33 @@ def test_a_comparison_may_stand_elsewhere_but_not_be_about_other_replies(tmp_pat
 # --- Claim 4 ---------------------------------------------------------------------------------------------------------------------
 
 
-def people(path: Path, *, unsuitable: tuple[float, float, float], raters: int = 4, items: int = 60, low: float | None = 0.2) -> Path:
+def agreement(name: str, value: float | None, low: float | None, *, raters: int = 4, items: int = 60) -> dict[str, Any]:
+    """A coefficient of psychologists' agreement; without a lower end it has no interval."""
+    ends = {"low": low, "high": None if low is None else 0.8, "error": None if low is None else 0.1}
+    reason = "all values are equal" if value is None else "nothing varies" if low is None else None
+    counts = {"raters": raters, "units": items, "clusters": items}
+    return {"metric": "training_use", "name": name, "value": value, **ends, **counts, "reason": reason}
+
+
+def people(
+    path: Path,
+    *,
+    unsuitable: tuple[float, float, float],
+    raters: int = 4,
+    items: int = 60,
+    low: float | None = 0.2,
+    conditions: tuple[str, ...] = ("lab/model:cga", "peer"),
+    cultures: tuple[str, ...] = RELEASED,
+) -> Path:
     share = dict(zip(("share", "low", "high"), unsuitable, strict=True))
-    coefficient = {
-        "metric": "training_use",
-        "name": "ac2",
-        "value": 0.5,
-        "low": low,
-        "high": 0.8,
-        "error": 0.1,
-        "raters": raters,
-        "units": items,
-        "clusters": items,
-        "reason": None,
-    }
     fields = {
         "packet": "packet-1",
         "form": "psychologist",
+        "conditions": conditions,
+        "cultures": cultures,
         "raters": raters,
         "items": items,
-        "agreement": [coefficient],
+        "agreement": [agreement("alpha_ordinal", 0.5, low, raters=raters, items=items)],
         "shares": [{"question": "training_use", "value": "not_suitable", "about": "models", "items": items, **share}],
         "more_than_is_read_here": {"kept": True},
     }

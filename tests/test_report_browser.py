@@ -87,6 +87,21 @@ def test_texts_of_a_chart_do_not_run_over_each_other(browser: Browser, reports: 
     page.context.close()
 
 
+def test_tables_behind_charts_open_and_marked_cells_say_what_they_rest_on(browser: Browser, reports: dict[str, Path]) -> None:
+    page, _, _ = opened(browser, reports["paper"], width=390, scheme="light")
+    for summary in page.locator("details summary").all():
+        summary.click()
+    tables = page.locator("#heat details table")
+    assert tables.count() == 2
+    assert all(table.is_visible() for table in tables.all())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    marked = page.locator("#heat td", has_text="*").all()
+    assert marked
+    assert all(re.fullmatch(r"\d\.\d\d \[.+\], \d+ of \d+ replies", str(cell.get_attribute("title"))) for cell in marked)
+    assert page.locator("#scores .basis", has_text=re.compile(r"n \d+.* of 20")).count() > 0
+    page.context.close()
+
+
 def test_the_sections_are_reached_by_keyboard(browser: Browser, reports: dict[str, Path]) -> None:
     page, _, _ = opened(browser, reports["paper"], width=1280, scheme="light")
     page.keyboard.press("Tab")

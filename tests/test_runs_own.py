@@ -11,7 +11,7 @@ from culturecare import CultureCareError, DataError, load_instances, read_instan
 from culturecare_harness import runs
 from culturecare_harness.adaptation.leakage import post_hash
 from culturecare_harness.dataset import Selection, is_held_out, select_instances
-from culturecare_harness.generate import Generation, ModelChoice
+from culturecare_harness.generate import Generation, ModelChoice, generate_replies
 from culturecare_harness.runs import JudgeOptions, evaluate, load_replies, manifest_of, refuse_what_was_learnt
 from tests.published_runs import RELEASED, make_release
 from tests.servers import ChatServer, chat
@@ -101,11 +101,9 @@ def test_posts_that_change_while_the_model_is_loaded_stop_the_run(
     server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     selection = own_posts(tmp_path / "posts.jsonl")
-    loaded = runs.generate_replies
-
     def generate(*arguments: Any) -> Any:
         own_posts(tmp_path / "posts.jsonl", annotator="marker-8b")
-        return loaded(*arguments)
+        return generate_replies(*arguments)
 
     monkeypatch.setattr(runs, "generate_replies", generate)
     with pytest.raises(CultureCareError, match="changed while the model was loaded; call it again"):

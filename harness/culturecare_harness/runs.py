@@ -456,5 +456,5 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); is this the folder of a run?") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # The second where it is nested deeper than any record.
         raise DataError(f"{path}: is not valid JSON ({error})") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from culturecare_harness.report.differences import GROUPS, difference_forest, difference_table
+from culturecare_harness.report.differences import GROUPS, basis, difference_forest, difference_table
 from culturecare_harness.report.page import AdaptedSection
 from culturecare_harness.significance import compare_paired, with_holm
 
@@ -97,14 +97,20 @@ def adapted_sections(evidence: Evidence) -> Iterator[AdaptedSection]:
     for place, panel in enumerate(evidence.panels, 1):
         for number, pair in enumerate(adapted_pairs(evidence, panel), 1):
             compared = (*pair.same, *pair.across)
+            where = {**pair.base.cultures, **pair.adapted.cultures}
+            bases = [
+                basis(pair.adapted.values[one.metric][_strategy(one.a)], pair.base.values[one.metric][_strategy(one.b)], where)
+                for one in compared
+            ]
             yield AdaptedSection(
                 adapted=pair.adapted.run.label,
                 base=pair.base.run.label,
                 judge=panel.name,
                 anchor=f"adapted-{place}-{number}",
-                forest=difference_forest(compared, "the base", _label),
+                forest=difference_forest(compared, bases, "the base", _label),
                 differences=difference_table(
                     compared,
+                    bases,
                     caption="With the adapter less without it",
                     names=("Compared", lambda one: f"{one.a} less {one.b}"),
                     higher_on="Higher on: share of the instances on which the adapted model is higher, ties counting half.",
@@ -113,5 +119,9 @@ def adapted_sections(evidence: Evidence) -> Iterator[AdaptedSection]:
 
 
 def _label(compared: Comparison) -> str:
-    with_adapter, without = (name.partition(", ")[2] for name in (compared.a, compared.b))
+    with_adapter, without = _strategy(compared.a), _strategy(compared.b)
     return with_adapter if with_adapter == without else f"{with_adapter} (base: {without})"
+
+
+def _strategy(name: str) -> str:
+    return name.partition(", ")[2]

@@ -37,6 +37,7 @@ class ForestRow:
         figures: Difference and interval in words.
         p: The p-value in words.
         reading: What it says, in a word; it is drawn by shape too.
+        is_partial: Whether it rests on fewer instances than were asked for, which a mark says.
     """
 
     y: float
@@ -50,6 +51,7 @@ class ForestRow:
     figures: str = ""
     p: str = ""
     reading: str = ""
+    is_partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,13 @@ class Forest:
 
 
 def forest(
-    groups: Sequence[tuple[str, Sequence[tuple[str, float | None, float | None, float | None, str, str, str]]]], reference: str
+    groups: Sequence[tuple[str, Sequence[tuple[str, float | None, float | None, float | None, str, str, str, bool]]]], reference: str
 ) -> Forest:
     """Lays out differences with their intervals, in groups.
 
     Args:
-        groups: Of each group its heading and rows: label, difference, ends of the interval, figures and p in words, reading.
+        groups: Of each group its heading and rows: label, difference, ends of the interval, figures and p in words, reading, and whether
+            it rests on fewer instances than were asked for.
         reference: What lies at 0.
     """
     left, right, step = 148.0, 520.0, 26.0
@@ -89,7 +92,7 @@ def forest(
     for heading, members in groups:
         rows.append(ForestRow(y=y, label=heading, is_heading=True))
         y += step
-        for label, value, low, high, figures, p, reading in members:
+        for label, value, low, high, figures, p, reading, is_partial in members:
             rows.append(
                 ForestRow(
                     y=y,
@@ -102,6 +105,7 @@ def forest(
                     figures=figures,
                     p=p,
                     reading=reading,
+                    is_partial=is_partial,
                 )
             )
             y += step

@@ -14,7 +14,7 @@ from culturecare_harness.report.methods import describe_methods
 from culturecare_harness.report.page import Judgement, Report
 from culturecare_harness.report.published import published
 from culturecare_harness.report.quality import cost_table, judge_tables
-from culturecare_harness.report.ratings import people_tables
+from culturecare_harness.report.ratings import people_tables, without_names
 from culturecare_harness.report.scores import published_table, section
 from culturecare_harness.rubrics import select_rubric
 
@@ -46,7 +46,7 @@ def build_report(evidence: Evidence) -> Report:
             ("Newest result", f"{max(created):%Y-%m-%d %H:%M} UTC"),
         ),
         notes=tuple(dict.fromkeys(note for graded in evidence.graded for note in graded.result.notes)),
-        people_notes=tuple(dict.fromkeys(note for people in evidence.people for note in people.notes)),
+        people_notes=tuple(dict.fromkeys(without_names(people, note) for people in evidence.people for note in people.notes)),
         answers=answer_claims(evidence),
         culture_names=names,
         dimensions=tuple(dimension.name for dimension in select_rubric(panels[0].judges[0].rubric).dimensions),

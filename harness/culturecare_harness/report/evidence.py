@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from culturecare import CultureCareError, DataError, cultures, parse_record
 from culturecare_harness.check import CheckReport
+from culturecare_harness.counting import counted
 from culturecare_harness.judges import is_said_no_measure, judges
 from culturecare_harness.jury import JuryResult, JuryVerdict
 from culturecare_harness.pairs import PairsResult, PairVerdict
@@ -79,7 +80,7 @@ class Run:
     """A run's folder.
 
     Attributes:
-        label: The model's name, with the folder's where two runs are of one model.
+        label: The model's name, with the folder's where two runs are of one model: as much of its path as tells them apart.
         there: Replies and posts.
         manifest: What the run was asked to do; null for lm-eval's samples.
     """
@@ -212,12 +213,27 @@ def _check_named_once(paths: Sequence[Path], what: str) -> None:
 
 
 def _labelled(loaded: Sequence[tuple[Path, ReplySet, Manifest | None]]) -> list[Run]:
-    times = Counter(there.replies[0].model for _, there, _ in loaded)
-    return [
-        Run(model if times[model] == 1 else f"{model} ({path.resolve().name})", there, manifest)
-        for path, there, manifest in loaded
-        for model in [there.replies[0].model]
-    ]
+    """Runs under labels of which no two are equal: what is said of one must not be taken for another's."""
+    of_model: dict[str, list[Path]] = defaultdict(list)
+    for path, there, _ in loaded:
+        of_model[there.replies[0].model].append(path.resolve())
+    runs = []
+    for path, there, manifest in loaded:
+        model = there.replies[0].model
+        others = [other for other in of_model[model] if other != path.resolve()]
+        runs.append(Run(f"{model} ({_distinct(path.resolve(), others)})" if others else model, there, manifest))
+    labels = Counter(run.label for run in runs)
+    # A model may be called what another is called with its folder.
+    return [replace(run, label=f"{run.label} (run {place})") if labels[run.label] > 1 else run for place, run in enumerate(runs, 1)]
+
+
+def _distinct(path: Path, others: Sequence[Path]) -> str:
+    """The least part of a path's end that no other path ends in."""
+    for length in range(1, len(path.parts)):
+        end = path.parts[-length:]
+        if all(other.parts[-length:] != end for other in others):
+            return "/".join(end)
+    return str(path)
 
 
 def _load(path: Path, release: Path | None, progress: Progress) -> tuple[Path, ReplySet, Manifest | None]:
@@ -228,17 +244,28 @@ def _load(path: Path, release: Path | None, progress: Progress) -> tuple[Path, R
 
 def _results(run: Run, path: Path) -> tuple[list[Graded], list[Preferences]]:
     """What stands beside the replies: grades, and preferences."""
-    graded: list[Graded] = []
+    graded: dict[str, tuple[Path, Graded]] = {}
     preferences: list[Preferences] = []
     for file in sorted(run.there.folder.glob("*.result.json")):
         result = _read_result(file)
         if isinstance(result, PairsResult):
             preferences.append(_preferences(file, result))
         elif isinstance(result, JuryResult) or result.judge is not None:
-            graded.append(_graded(run, file, result))
+            found = _graded(run, file, result)
+            first, known = graded.setdefault(found.panel.key, (file, found))
+            if not _says_the_same(known, found):
+                raise CultureCareError(
+                    f"{file}: {found.panel.name} judged these replies twice, here and in {first.name}, and said something else; keep one"
+                )
     if not graded:
         raise CultureCareError(f"{path}: holds no judged result; judge the replies with `culturecare judge {path} --judge NAME` first")
-    return graded, preferences
+    return [found for _, found in graded.values()], preferences
+
+
+def _says_the_same(one: Graded, other: Graded) -> bool:
+    """Whether a result is a copy of another, or was made again from the same verdicts."""
+    free: dict[str, object] = {"created": one.result.created, "versions": one.result.versions}
+    return one.by_reply == other.by_reply and one.result == other.result.model_copy(update=free)
 
 
 def _people(files: Iterable[Path], revision: str) -> tuple[PeopleScores, ...]:
@@ -308,7 +335,24 @@ def _compared(file: Path) -> Preferences:
 
 def _preferences(path: Path, result: PairsResult) -> Preferences:
     verdicts = tuple(read_records(_verdicts_file(path), PairVerdict))
+    _check_whole(_verdicts_file(path), verdicts, result)
     return Preferences(_panel(result.judge.name, (result.judge,), result), result, verdicts)
+
+
+def _check_whole(file: Path, verdicts: Sequence[PairVerdict], result: PairsResult) -> None:
+    """Refuses a comparison that has lost lines, or holds some twice."""
+    lines = Counter((verdict.first, verdict.second, verdict.culture) for verdict in verdicts)
+    said = {(one.first, one.second, one.culture): one.pairs for one in result.summaries if one.culture != "all"}
+    for first, second, culture in {**lines, **said}:
+        found, wanted = lines[first, second, culture], said.get((first, second, culture), 0)
+        if found != wanted:
+            raise CultureCareError(
+                f"{file}: has {counted(found, 'verdict')} on {first} and {second} in {culture}, but its result counts {wanted}; compare "
+                "the replies again"
+            )
+    pairs = Counter((verdict.first, verdict.second, verdict.instance_id) for verdict in verdicts)
+    if twice := next((pair for pair, count in pairs.items() if count > 1), None):
+        raise CultureCareError(f"{file}: has {twice[0]} and {twice[1]} on post {twice[2]} twice; compare the replies again")
 
 
 def _panel(name: str, judged_by: tuple[Judge, ...], result: Result | JuryResult | PairsResult) -> Panel:

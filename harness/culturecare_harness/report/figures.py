@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from culturecare import cultures
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["grade", "interval", "listed", "number", "p_value", "percent", "share", "signed", "signed_interval", "with_interval"]
+__all__ = [
+    "cultures_listed",
+    "grade",
+    "interval",
+    "listed",
+    "number",
+    "of_all",
+    "p_value",
+    "percent",
+    "share",
+    "signed",
+    "signed_interval",
+    "signed_with_interval",
+    "with_interval",
+]
 
 NOTHING = "–"
 
@@ -37,6 +53,11 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
     return f"{grade(value)} {interval(low, high)}".strip()
 
 
+def signed_with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A difference, with its interval where there is one."""
+    return f"{signed(value)} {signed_interval(low, high)}".strip()
+
+
 def share(value: float | None, low: float | None, high: float | None) -> str:
     """A share in [0, 1] as per cent, with its interval where there is one."""
     return percent(value) if low is None or high is None else f"{percent(value)} [{percent(low)}, {percent(high)}]"
@@ -57,6 +78,11 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
+def of_all(count: int, every: int) -> str:
+    """How many of all have a value: the number alone where it is all of them."""
+    return number(count) if count == every else f"{number(count)} of {number(every)}"
+
+
 def _minus(figure: str) -> str:
     return figure.replace("-", "−")
 
@@ -64,3 +90,8 @@ def _minus(figure: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """Names as a sentence lists them."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def cultures_listed(keys: Sequence[str]) -> str:
+    """Names of cultures as a sentence lists them; a key that the registry does not know stands for itself."""
+    return listed([cultures()[key].name if key in cultures() else key for key in keys]) if keys else "no culture"

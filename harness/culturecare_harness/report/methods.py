@@ -66,8 +66,10 @@ def describe_methods(evidence: Evidence) -> Methods:
     scores = (
         "Each reply is graded from 1 to 5 on seven dimensions. Emotional is the mean of empathy and helpfulness, cultural that of "
         "sociopolitical influence, knowledge and cultural context, quality that of fluency and communication; overall (column All) is the "
-        "mean of emotional and cultural. A culture's score is the mean over its replies, Avg the mean over the cultures' means. What can't "
-        "be read has no value and lowers the coverage. Intervals are 95 % (Student's t over instances, with Satterthwaite's freedom)."
+        "mean of emotional and cultural. A culture's score is the mean over its replies, Avg the mean over the means of the run's "
+        "cultures. What can't be read has no value and lowers the coverage; wherever a number does not rest on all replies, it says on how "
+        "many. Published averages stand beside averages over the same cultures alone. Intervals are 95 % (Student's t over instances, with "
+        "Satterthwaite's freedom)."
     )
     tests = (
         "Conditions are compared on the same instances. p is that of a sign-flip permutation test on the mean over cultures of the mean "
@@ -163,6 +165,8 @@ def _eval(run: Run, name: str) -> str:
     words += [f"--model-arg {_word(f'{key}={value}')}" for key, value in sorted(arguments.items()) if leaks([key, value]) is None]
     words.append(f"--strategies {_word(','.join(manifest.strategies))}")
     words.append(_POSTS.get(manifest.split, f"--split {manifest.split}"))
+    if manifest.held_out:
+        words.append("--held-out")
     words.append(f"--cultures {_word(','.join(manifest.cultures))} --text {_word(manifest.text)}")
     if manifest.per_culture is not None:
         words.append(f"--limit {manifest.per_culture}")

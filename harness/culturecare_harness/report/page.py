@@ -31,11 +31,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the score table: emotional and cultural score, or the overall one, and the published figures beside it."""
+    """A cell of the score table: emotional and cultural score, or the overall one, and the published figures beside it.
+
+    Attributes:
+        intervals: One for each mean.
+        basis: On how many replies and which cultures it rests, where these are fewer than the row's and the table's.
+    """
 
     figures: str
     intervals: tuple[str, ...]
     published: str = ""
+    basis: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,19 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class HeatCell:
-    """A cell of a heat map; `step` is from 0 (grade 1) to 8 (grade 5), null where there is no mean."""
+    """A cell of a heat map.
+
+    Attributes:
+        text: The mean.
+        step: From 0 (grade 1) to 8 (grade 5), null where there is no mean.
+        title: The mean with its interval and its number of replies.
+        is_partial: Whether it rests on some of the replies alone, which a mark says.
+    """
 
     text: str
     step: int | None
+    title: str
+    is_partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,11 @@ class Section:
     """What one model's replies got from one judge.
 
     Attributes:
+        posts: How many posts of each culture the replies are to.
+        over: The cultures that means over cultures are taken over.
+        published_over: What the published averages beside the model's are, where they are not those that were published.
         scores: Its rows of the score table.
+        heat_table: The heat map's means with their intervals.
         differences: Of each strategy to the baseline; null where the run lacks it.
         forest: The same as a chart.
     """
@@ -102,12 +121,21 @@ class Section:
     model: str
     judge: str
     published_as: str | None
+    posts: str
+    over: str
+    published_over: str
     scores: tuple[ScoreRow, ...]
     heat: tuple[HeatGroup, ...]
+    heat_table: Table
     forest: Forest | None
     differences: Table | None
     profile: Profile
     profile_table: Table
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a mean of the heat map does not rest on all replies."""
+        return any(cell.is_partial for group in self.heat for _, cells in group.rows for cell in cells)
 
 
 @dataclass(frozen=True)

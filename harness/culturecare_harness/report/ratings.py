@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from culturecare import cultures
@@ -9,17 +10,18 @@ from culturecare_harness.counting import counted
 from culturecare_harness.human.answers import answer_metric
 from culturecare_harness.human.condition_scores import ALL, metric_names
 from culturecare_harness.human.forms import forms
-from culturecare_harness.report.figures import grade, interval, share
+from culturecare_harness.report.figures import cultures_listed, grade, interval, percent, share
 from culturecare_harness.report.page import Table
 from culturecare_harness.report.published import published
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from culturecare_harness.human.condition_scores import ConditionScore
     from culturecare_harness.report.evidence import Evidence
     from culturecare_harness.report.people import PeopleScores
 
-__all__ = ["people_tables"]
+__all__ = ["people_tables", "without_names"]
 
 _COEFFICIENTS = {
     "alpha_nominal": "Krippendorff's alpha, nominal",
@@ -39,25 +41,9 @@ def people_tables(evidence: Evidence) -> Iterable[Table]:
         if people.choices:
             yield _choices(people)
         if over_all := [score for score in people.scores if score.culture == ALL]:
-            yield Table(
-                caption=f"Mean grades by people over the cultures, packet {people.packet}",
-                head=("Condition", "Question", "Mean", "95 % interval", "Posts"),
-                rows=tuple(
-                    (one.condition, people.name_of(one.metric), grade(one.mean), interval(one.low, one.high) or "–", str(one.n))
-                    for one in over_all
-                ),
-                numbers=frozenset({2, 3, 4}),
-            )
+            yield _means(people, over_all)
         if people.wins:
-            yield Table(
-                caption=f"How often people preferred a reply to the peer's, packet {people.packet}",
-                head=("Condition", "By", "Wins over the peer", "Posts"),
-                rows=tuple(
-                    (one.condition, people.name_of(one.metric), share(one.rate.mean, one.rate.low, one.rate.high), str(one.n))
-                    for one in people.wins
-                ),
-                numbers=frozenset({2, 3}),
-            )
+            yield _wins(people)
         yield from _answers(people)
         if people.agreement:
             yield _agreement(people)
@@ -83,6 +69,66 @@ def _choices(people: PeopleScores) -> Table:
     )
 
 
+def without_names(people: PeopleScores, text: str) -> str:
+    """A note on people's ratings with a code in the place of each rater's name, which raters were promised that nobody would publish.
+
+    Results of today's packets hold codes alone, such as `german-1`; earlier ones hold names. These stand in notes that begin with the word
+    "Raters", and in no other: there is no telling the name `an` from the word.
+    """
+    named = {one.rater: f"rater {place}" for place, one in enumerate(people.rater_quality, 1) if not _is_code(one.rater)}
+    if not named or not text.startswith("Raters "):
+        return text
+    names = "|".join(re.escape(name) for name in sorted(named, key=len, reverse=True))
+    said, colon, who = text.partition(":")
+    return said + colon + re.sub(rf"(?<![\w-])(?:{names})(?![\w-])", lambda found: named[found[0]], who)
+
+
+def _is_code(rater: str) -> bool:
+    culture, _, number = rater.rpartition("-")
+    return culture in cultures() and number.isdecimal()
+
+
+def _means(people: PeopleScores, scores: Sequence[ConditionScore]) -> Table:
+    graded = {score.culture for score in people.scores if score.n}
+    return Table(
+        caption=f"Mean grades by people over {cultures_listed([key for key in cultures() if key in graded])}, packet {people.packet}",
+        head=("Condition", "Question", "Mean", "95 % interval", "Posts", "Raters", "Coverage"),
+        rows=tuple(
+            (
+                one.condition,
+                people.name_of(one.metric),
+                grade(one.mean),
+                interval(one.low, one.high) or one.reason or "–",
+                str(one.n),
+                str(one.raters),
+                percent(one.coverage),
+            )
+            for one in scores
+        ),
+        note="Coverage: share of the grades that raters were asked for and gave. Intervals are over posts.",
+        numbers=frozenset({2, 4, 5, 6}),
+    )
+
+
+def _wins(people: PeopleScores) -> Table:
+    return Table(
+        caption=f"How often people preferred a reply to the peer's, packet {people.packet}",
+        head=("Condition", "By", "Wins over the peer", "Posts"),
+        rows=tuple(
+            (
+                one.condition,
+                people.name_of(one.metric),
+                share(one.rate.mean, one.rate.low, one.rate.high) if one.reason is None else one.reason,
+                str(one.n),
+            )
+            for one in people.wins
+        ),
+        note="Mean over the cultures in which both replies have a value, with its 95 % interval over posts. Posts: those on which both "
+        "have one.",
+        numbers=frozenset({3}),
+    )
+
+
 def _answers(people: PeopleScores) -> Iterable[Table]:
     # What is on a scale is said by the means; answers in words have none.
     graded = {score.metric for score in people.scores}
@@ -102,6 +148,7 @@ def _answers(people: PeopleScores) -> Iterable[Table]:
             caption=f"Answers of {counted(people.raters, 'rater')} ({people.form}), packet {people.packet}",
             head=("Question", "Answer", "About replies of", "Share", "Items"),
             rows=rows,
+            note="Mean over the cultures, with its 95 % interval over posts. Items: those with an answer.",
             numbers=frozenset({3, 4}),
         )
 

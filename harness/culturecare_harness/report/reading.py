@@ -21,7 +21,7 @@ def read_json(path: Path, what: str) -> Any:
         what: What it must be, such as "a result of `culturecare human score`".
 
     Raises:
-        DataError: It is not there, can't be read, or is no JSON.
+        DataError: It is not there, can't be read, is no JSON, or is nested too deeply.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -29,5 +29,7 @@ def read_json(path: Path, what: str) -> Any:
         raise DataError(f"{path}: there is no such file; name {what}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); it must be {what}") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: is nested too deeply, and must be {what}") from error
     except ValueError as error:
         raise DataError(f"{path}: is no JSON, but must be {what}") from error
