@@ -1018,6 +1018,10 @@ def other_layers(folder: Path) -> None:
     change_config(folder, hidden_size=64)
 
 
+def more_layers(folder: Path) -> None:
+    change_config(folder, num_hidden_layers=json.loads((folder / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"] + 1)
+
+
 def unknown_function(folder: Path) -> None:
     change_config(folder, hidden_act="nonesuch")
 
@@ -1035,7 +1039,9 @@ def change_config(folder: Path, **changes: object) -> None:
     (folder / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
 
 
-@pytest.mark.parametrize("damage", [cut_weights, other_weights, other_layers, unknown_function, impossible_heads, other_tokens])
+@pytest.mark.parametrize(
+    "damage", [cut_weights, other_weights, other_layers, more_layers, unknown_function, impossible_heads, other_tokens]
+)
 def test_a_model_whose_files_are_damaged_is_said(adapt: Adapt, model: Path, tmp_path: Path, damage: Callable[[Path], None]) -> None:
     shutil.copytree(model, tmp_path / "model")
     damage(tmp_path / "model")

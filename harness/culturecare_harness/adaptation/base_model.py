@@ -144,7 +144,7 @@ def load_base_model(name: str, revision: str | None, settings: Settings, device:
         )
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, revision=revision or "main")
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **further)
+        model, told = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, output_loading_info=True, **further)
     except (OSError, ValueError, ImportError, StrictDataclassError) as error:
         raise CultureCareError(f"model {name!r} cannot be loaded: {_reason(error)}") from error
     except (SafetensorError, pickle.UnpicklingError, *_OF_FAULTY_FILES) as error:
@@ -154,6 +154,11 @@ def load_base_model(name: str, revision: str | None, settings: Settings, device:
             f"model {name!r} cannot be loaded: its files are damaged or do not fit together ({type(error).__name__}: {_reason(error)}); "
             "get them anew"
         ) from error
+    if missing := sorted(told["missing_keys"]):  # transformers draws them at random, and says so in a warning alone.
+        raise CultureCareError(
+            f"model {name!r} cannot be loaded: its files lack {len(missing)} of the weights that its configuration asks for, such as "
+            f"{missing[0]}; get them anew"
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return model.to(device.kind) if device.quantisation == "none" else model, tokenizer
