@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import re
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,3 +111,15 @@ def draw(question: Question, item: Item, chance: random.Random) -> int | str | l
     if question.kind == "ranking":
         return chance.sample(item.labels, len(item.labels))
     return chance.choice(question.values).value
+
+
+def saved_at(path: Path, at: dt.datetime | None) -> None:
+    """Has a workbook say that it was last saved then; without a time it says nothing, as some spreadsheet programs leave it."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {entry: archive.read(entry) for entry in archive.infolist()}
+    said = f"{at:%Y-%m-%dT%H:%M:%SZ}" if at else ""
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry, content in parts.items():
+            is_properties = entry.filename == "docProps/core.xml"
+            dated = re.sub(rb"(<dcterms:modified[^>]*>)[^<]*", rb"\g<1>" + said.encode(), content) if is_properties else content
+            archive.writestr(entry, dated)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import random
 import re
 import sys
 import xml.etree.ElementTree as ET
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl import load_workbook
+from openpyxl.utils import get_column_letter
 
 from culturecare import CultureCareError, DataError
 from culturecare_harness.human.forms import languages, select_language
-from culturecare_harness.human.items import OpenPacket, asked
+from culturecare_harness.human.items import OpenPacket, asked, open_packet
 from culturecare_harness.human.label_studio import labelling_config, tasks_of, write_projects
 from culturecare_harness.human.ratings import (
     LEFT_BLANK,
@@ -35,11 +38,10 @@ from culturecare_harness.human.ratings import (
 )
 from culturecare_harness.human.xlsx import _plain, write_workbook, write_workbooks
 from culturecare_harness.records import write_records
-from tests.raters import NOON, answers, draw, make_run, small_packet
+from tests.raters import NOON, answers, draw, make_run, saved_at, small_packet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from openpyxl import Workbook
     from openpyxl.worksheet.worksheet import Worksheet
@@ -206,9 +208,19 @@ def test_a_folder_of_files_is_read_as_a_whole(packet: OpenPacket, tmp_path: Path
     assert import_ratings(packet, folder, at=LATER) == [rating for ratings in given.values() for rating in ratings]
 
 
+def test_no_file_of_a_folder_is_passed_over_for_its_ending(packet: OpenPacket, tmp_path: Path) -> None:
+    folder = tmp_path / "given"
+    write_records(folder / "one.JSONL", given := answers(packet, RATER))
+    assert import_ratings(packet, folder, at=LATER) == given
+    (folder / "two.ods").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"two\.ods: is in a format that is not read; save a workbook as \.xlsx"):
+        import_ratings(packet, folder, at=LATER)
+
+
 def test_what_cannot_be_imported_is_told(packet: OpenPacket, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "given.csv").write_text("1", encoding="utf-8")
+    (tmp_path / "given.txt").write_text("1", encoding="utf-8")
     (tmp_path / "given.xlsx").write_text("1", encoding="utf-8")
     (tmp_path / "given.json").write_text("1", encoding="utf-8")
     (tmp_path / "empty.jsonl").write_text("\n", encoding="utf-8")
@@ -219,7 +231,8 @@ def test_what_cannot_be_imported_is_told(packet: OpenPacket, tmp_path: Path) -> 
     for name, message in (
         ("empty", "holds no file of ratings"),
         ("nothing.xlsx", "is not there; name a file of ratings"),
-        ("given.csv", "cannot tell what kind of file it is"),
+        ("given.csv", r"is in a format that is not read; save a workbook as \.xlsx, or export from Label Studio in the format JSON"),
+        ("given.txt", "cannot tell what kind of file it is"),
         ("given.xlsx", "is no XLSX workbook"),
         ("given.json", "must be a list of tasks"),
         ("empty.jsonl", "is empty, but must hold a rating a line"),
@@ -267,10 +280,16 @@ def fill(
 
 def through_a_workbook(packet: OpenPacket, rater: str, folder: Path, given: Sequence[Rating], **settings: Any) -> list[Rating]:
     path = write_workbook(packet, rater, folder / f"{rater}.xlsx")
+    fill_in(packet, rater, path, given, NOON, **settings)
+    return import_ratings(packet, path, at=LATER)
+
+
+def fill_in(packet: OpenPacket, rater: str, path: Path, given: Sequence[Rating], at: dt.datetime | None, **settings: Any) -> None:
+    """Fills in a workbook, which says that it was saved then."""
     book = load_workbook(path)
     fill(packet, rater, book, given, **settings)
     book.save(path)
-    return import_ratings(packet, path, at=NOON)
+    saved_at(path, at)
 
 
 @pytest.mark.parametrize("form", ["annotator", "psychologist"])
@@ -279,6 +298,59 @@ def test_a_workbook_in_every_language_gives_back_what_was_filled_in(tmp_path: Pa
     packet = small_packet(tmp_path / "packet", form, runs=[make_run(cultures=["german"])], ask_in={"german": code}).packet
     given = answers(packet, RATER, seed=3)
     assert through_a_workbook(packet, RATER, tmp_path, given) == given
+
+
+def test_a_workbook_is_answered_when_it_was_last_saved(packet: OpenPacket, tmp_path: Path) -> None:
+    path = write_workbook(packet, RATER, tmp_path / "mine.xlsx")
+    for saved, wanted in ((LATER, LATER), (None, NOON)):
+        fill_in(packet, RATER, path, answers(packet, RATER), saved)
+        # What says nothing of itself is as old as its file.
+        os.utime(path, times=(NOON.timestamp(), NOON.timestamp()))
+        assert {rating.at for rating in import_ratings(packet, path, at=LATER)} == {wanted}
+    without_properties = zipfile.ZipFile(path)
+    parts = {name: without_properties.read(name) for name in without_properties.namelist() if name != "docProps/core.xml"}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    os.utime(path, times=(NOON.timestamp(), NOON.timestamp()))
+    assert {rating.at for rating in import_ratings(packet, path, at=LATER)} == {NOON}
+
+
+def test_a_workbook_that_was_saved_by_a_clock_far_ahead_is_refused(packet: OpenPacket, tmp_path: Path) -> None:
+    path = write_workbook(packet, RATER, tmp_path / "mine.xlsx")
+    fill_in(packet, RATER, path, answers(packet, RATER), LATER)
+    with pytest.raises(DataError, match=r"mine.xlsx: rater 'german-1' answers item .* at 2026-01-01 13:00, which is still to come"):
+        import_ratings(packet, path, at=NOON - dt.timedelta(days=1))
+    assert import_ratings(packet, path, at=NOON)  # Another clock may be ahead by some hours.
+
+
+def test_importing_a_workbook_again_does_not_undo_what_was_corrected_since(packet: OpenPacket, tmp_path: Path) -> None:
+    path = write_workbook(packet, RATER, tmp_path / "mine.xlsx")
+    given = answers(packet, RATER)
+    fill_in(packet, RATER, path, given, NOON)
+    assert add_ratings(packet, import_ratings(packet, path, at=LATER)) == (len(given), 0, 0, 0)
+    first = next(rating for rating in given if rating.question == "empathy")
+    correction = rate(packet, RATER, first.item, first.label, "empathy", 1 + int(first.value == 1), at=NOON + dt.timedelta(minutes=1))
+    append_ratings(packet, [correction])
+    assert add_ratings(packet, import_ratings(packet, path, at=LATER)) == (0, 0, len(given) - 1, 1)
+    assert {rating.cell: rating for rating in latest(read_ratings(packet)).ratings}[first.cell] == correction
+    fill_in(packet, RATER, path, given, LATER)
+    assert add_ratings(packet, import_ratings(packet, path, at=LATER)) == (0, 1, len(given) - 1, 0)
+
+
+@pytest.mark.parametrize("half_later", [True, False])
+def test_of_two_workbooks_in_a_folder_the_one_filled_in_half_takes_nothing_back(
+    packet: OpenPacket, tmp_path: Path, *, half_later: bool
+) -> None:
+    given = [rating for rating in answers(packet, RATER) if rating.question != "comment"]
+    half = [rating for rating in given if rating.question == "empathy"]
+    for name, filled, is_later in (("copy", half, half_later), ("whole", given, not half_later)):
+        fill_in(packet, RATER, write_workbook(packet, RATER, tmp_path / "filled" / f"{name}.xlsx"), filled, LATER if is_later else NOON)
+    rest = len(given) - len(half)
+    added = (len(given), 0, len(half), rest) if half_later else (len(given), rest, len(half), 0)
+    assert add_ratings(packet, import_ratings(packet, tmp_path / "filled", at=LATER)) == added
+    kept = {rating.cell: rating.value for rating in latest(read_ratings(packet)).ratings}
+    assert kept == {rating.cell: rating.value for rating in given}
 
 
 def test_without_the_library_for_workbooks_the_extra_is_named(packet: OpenPacket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,6 +430,42 @@ def test_a_cell_that_is_no_answer_or_was_locked_is_told_by_its_place(
     where = sheet.cell(row, columns[column]).coordinate
     with pytest.raises(DataError, match=rf"mine.xlsx: {where}: .*{message}"):
         import_ratings(packet, path, at=NOON)
+
+
+@pytest.mark.parametrize(
+    ("column", "down"),
+    [("q:comment", 1), ("beside", 0), ("q:empathy", "below"), ("reply", "below")],
+    ids=["grey", "beside", "below", "reply"],
+)
+def test_an_answer_where_nothing_is_asked_is_told(packet: OpenPacket, tmp_path: Path, column: str, down: int | str) -> None:
+    path = write_workbook(packet, RATER, tmp_path / "mine.xlsx")
+    book = load_workbook(path)
+    sheet = book["Bewertung"]
+    columns = columns_of(sheet) | {"beside": sheet.max_column + 2}
+    row = next(row for row in range(3, 99) if sheet.cell(row, columns["item"]).value == first_reply(packet))
+    row = sheet.max_row + 3 if down == "below" else row + int(down)
+    sheet.cell(row, columns[column]).value = "A note."
+    book.save(path)
+    where = sheet.cell(row, columns[column]).coordinate
+    with pytest.raises(DataError, match=rf"mine.xlsx: {where}: holds 'A note.', where nothing is asked; move it to a yellow cell"):
+        import_ratings(packet, path, at=NOON)
+
+
+def test_rows_that_were_deleted_are_told(packet: OpenPacket, tmp_path: Path) -> None:
+    path = write_workbook(packet, RATER, tmp_path / "mine.xlsx")
+    book = load_workbook(path)
+    book["Bewertung"].delete_rows(book["Bewertung"].max_row)
+    book.save(path)
+    with pytest.raises(DataError, match=r"has 31 replies, but the rater was given 32; .*copy the answers into a fresh workbook"):
+        import_ratings(packet, path, at=NOON)
+
+
+@pytest.mark.parametrize("ending", ["ods", "xls", "csv"])
+def test_a_workbook_saved_in_another_format_is_told_which_to_choose(packet: OpenPacket, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"mine.{ending}"
+    path.write_bytes(b"PK")
+    with pytest.raises(DataError, match=rf"mine.{ending}: is no XLSX workbook; open it where it was filled in, and save it as .xlsx$"):
+        import_ratings(packet, path, "xlsx", at=NOON)
 
 
 def test_a_choice_that_is_none_is_told_with_those_that_there_are(packets: dict[str, OpenPacket], tmp_path: Path) -> None:
@@ -462,6 +570,70 @@ def test_sheets_run_from_right_to_left_where_the_script_does(tmp_path: Path, cod
     assert [bool(sheet.sheet_view.rightToLeft) for sheet in book.worksheets[:2]] == [rtl, rtl]
 
 
+@pytest.mark.parametrize(("code", "form_is_rtl"), [("ar", True), ("de", False)])
+def test_each_text_says_in_which_direction_it_runs(tmp_path: Path, code: str, form_is_rtl: bool) -> None:  # noqa: FBT001
+    # LibreOffice does not tell it from the text, and sets what does not say it from left to right: full stops and words change places.
+    written = {"standard": "لست وحدك، خذ وقتك.", "cga": "1. You are not alone."}
+    run = make_run(cultures=["german"], text=lambda name, strategy: f"{written[strategy]} ({name})")
+    packet = small_packet(tmp_path / "packet", runs=[run], ask_in={"german": code}).packet
+    book = load_workbook(write_workbook(packet, RATER, tmp_path / "mine.xlsx"))
+    sheet = book.worksheets[1]
+    columns = columns_of(sheet)
+    replies = [sheet.cell(row, columns["reply"]) for row in range(3, sheet.max_row + 1)]
+    orders = {start: {cell.alignment.readingOrder for cell in replies if str(cell.value).startswith(start)} for start in ("لست", "1.")}
+    assert orders == {"لست": {2}, "1.": {1}}
+    told = {row[0].alignment.readingOrder for row in book.worksheets[0].iter_rows()}
+    headings = {sheet.cell(2, column).alignment.readingOrder for column in columns.values()}
+    assert told == headings == {2 if form_is_rtl else 1}
+    assert sheet.cell(3, columns["q:comment"]).alignment.readingOrder == (2 if form_is_rtl else 0)
+    prompts = [line for validation in sheet.data_validations.dataValidation for line in str(validation.prompt).split("\n")]
+    assert {line.startswith("\u200f") for line in prompts} == {form_is_rtl}
+
+
+def lines_of(text: str, width: float) -> int:
+    """Lines that a text takes at least in a column: an average letter is narrower than the digit that widths are counted in."""
+    return sum(max(1, -(-len(line) // int(width * 1.1))) for line in text.split("\n"))
+
+
+@pytest.mark.parametrize("long", ["post", "reply"])
+@pytest.mark.parametrize("code", ["de", "ar"])
+def test_a_text_is_shown_in_full_however_long_it_is(tmp_path: Path, long: str, code: str) -> None:
+    # A row is at most 409 points high, which is some 27 lines.
+    text = "\n\n".join(["These are six words or seven. " * 20] * 8)
+    run = make_run(cultures=["german"], text=lambda name, strategy: f"{text if long == 'reply' else 'Short.'} ({name}, {strategy})")
+    posts = {name: f"{text} ({name})" if long == "post" else "Short." for name in run.posts}
+    packet = small_packet(tmp_path / "packet", runs=[run.model_copy(update={"posts": posts})], ask_in={"german": code}).packet
+    path = write_workbook(packet, RATER, tmp_path / "mine.xlsx")
+    sheet = load_workbook(path).worksheets[1]
+    column = columns_of(sheet)[long]
+    width = sheet.column_dimensions[get_column_letter(column)].width
+    merged = {(area.min_row, area.min_col): area.max_row for area in sheet.merged_cells.ranges}
+    seen = 0
+    for row in range(3, sheet.max_row + 1):
+        assert sheet.row_dimensions[row].height <= 409
+        if (value := sheet.cell(row, column).value) is not None:
+            high = sum(sheet.row_dimensions[number].height for number in range(row, merged.get((row, column), row) + 1))
+            assert high >= 14.5 * lines_of(str(value), width)
+            seen += len(str(value)) > 4000
+    assert seen > 5
+    given = answers(packet, RATER)
+    assert through_a_workbook(packet, RATER, tmp_path / "filled", given) == given
+
+
+def test_the_columns_that_never_scroll_leave_room_for_answers_in_a_small_window(packets: dict[str, OpenPacket], tmp_path: Path) -> None:
+    # A window of 1,024 pixels shows some 135 digits in a line; where the frozen columns fill it, no answer can be reached.
+    sheet = load_workbook(write_workbook(packets["annotator"], RATER, tmp_path / "mine.xlsx")).worksheets[1]
+    frozen = [letter for letter in "ABCDE" if not sheet.column_dimensions[letter].hidden]
+    assert sheet.freeze_panes == "F3"
+    assert sum(sheet.column_dimensions[letter].width for letter in frozen) + sheet.column_dimensions["F"].width < 135
+
+
+def test_every_cell_names_its_font(packets: dict[str, OpenPacket], tmp_path: Path) -> None:
+    # Without a name and a size each program takes another, and rows are too low for their texts.
+    book = load_workbook(write_workbook(packets["annotator"], RATER, tmp_path / "mine.xlsx"))
+    assert {(cell.font.name, cell.font.sz) for sheet in book.worksheets for row in sheet.iter_rows() for cell in row} == {("Calibri", 11)}
+
+
 @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
 def test_a_reply_is_never_run_as_a_formula(tmp_path: Path, start: str) -> None:
     text = f'{start}HYPERLINK("http://example.org")\r\nreads\x07 on\r\n_x0041_'
@@ -477,6 +649,7 @@ def test_a_reply_is_never_run_as_a_formula(tmp_path: Path, start: str) -> None:
     given = answers(packet, RATER)
     fill(packet, RATER, book, given)
     book.save(path)
+    saved_at(path, NOON)
     assert import_ratings(packet, path, at=NOON) == given
 
 
@@ -489,7 +662,7 @@ def test_a_cell_holds_any_text_without_what_xml_has_not(text: str) -> None:
 
 def test_a_text_longer_than_a_cell_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
     packet = small_packet(tmp_path / "packet", runs=[make_run(text=lambda *_: "x" * 40_000)]).packet
-    with pytest.raises(CultureCareError, match="does not fit into a cell, which holds 32767"):
+    with pytest.raises(CultureCareError, match="does not fit into a cell, which holds 32767; leave --workbooks out"):
         write_workbook(packet, RATER, tmp_path / "books" / "mine.xlsx")
     assert not (tmp_path / "books").exists()
 
@@ -505,7 +678,7 @@ def test_each_rater_has_a_workbook_and_none_is_overwritten(packets: dict[str, Op
 
 
 def export(packet: OpenPacket, rater: str, given: Sequence[Rating], *, user: Any = 7) -> list[dict[str, Any]]:
-    """What Label Studio exports in the format JSON once a rater has answered, with the fields that its documentation shows."""
+    """What Label Studio exports in the format JSON once a rater has answered, in the shape of the export of 1.23.2 in `data`."""
     form = packet.packet.form
     tasks = []
     for number, task in enumerate(tasks_of(packet, rater), 1):
@@ -525,7 +698,7 @@ def export(packet: OpenPacket, rater: str, given: Sequence[Rating], *, user: Any
             if kind == "text":
                 result |= {"type": "textarea", "value": {"text": [rating.value]}}
             elif isinstance(rating.value, tuple):
-                result |= {"type": "ranker", "value": {"ranker": {f"item_{rating.question}": list(rating.value)}}}
+                result |= {"type": "ranker", "value": {"ranker": {"_": [], "ranked": list(rating.value)}}}
             else:
                 result |= {"type": "choices", "value": {"choices": [str(rating.value)]}}
             results.append(result)
@@ -582,6 +755,16 @@ def test_every_control_of_the_configuration_belongs_to_what_is_asked(packets: di
     for packet in packets.values():
         for code, form in packet.packet.wordings.items():
             root = ET.fromstring(labelling_config(form))  # noqa: S314 - written by ourselves.
+            assert [bucket.get("name") for ranker in root.iter("Ranker") for bucket in ranker] == (
+                ["ranked"] if any(question.kind == "ranking" for question in form.questions) else []
+            )
+            # What may be in another script than the form runs in its own direction.
+            of_text = [child.tag for view in root.iter("View") if view.get("className") == "culturecare-text" for child in view]
+            assert sorted(of_text) == sorted(element.tag for element in root.iter() if element.tag in {"Text", "Ranker"})
+            assert ".culturecare-text div" in str(root.findtext("Style"))
+            assert "unicode-bidi: plaintext" in str(root.findtext("Style"))
+            # Label Studio would give each choice a key of its own: 3 would answer the first question, whichever is being read.
+            assert {choice.get("hotkey") for choice in root.iter("Choice")} == {"ctrl+alt+shift+f19"}
             assert root.tag == "View"
             assert root.get("style") == f"direction: {select_language(code).direction}"
             names = [element.get("name") for element in root.iter() if element.get("name")]
@@ -614,6 +797,20 @@ def test_every_field_that_the_configuration_shows_is_in_the_tasks(packets: dict[
         assert shown <= set(task["data"])
         assert set(task["data"]["replies"][0]) == {"label", "title", "text"}
         assert set(task["data"]["ranked"][0]) == {"id", "title", "body", "text"}
+
+
+@pytest.mark.parametrize("code", sorted(languages()))
+def test_what_raters_are_told_stands_above_each_post_in_label_studio(tmp_path: Path, code: str) -> None:
+    packet = small_packet(tmp_path / "packet", runs=[make_run(cultures=["german"])], ask_in={"german": code}).packet
+    root = ET.fromstring(labelling_config(packet.packet.wordings[code]))  # noqa: S314 - written by ourselves.
+    words, contacts = select_language(code).interface, select_language(code).contacts
+    shown = [element.get("value") for element in root.iter("Header")]
+    told = (*words.warning, *words.consent, *words.support, *(f"{contact.name}: {contact.reach}" for contact in contacts))
+    assert [text for text in shown if text in told] == list(told)
+    assert max(map(shown.index, told)) < shown.index(words.post)
+    panels = {panel.get("value"): panel.get("open") for panel in root.iter("Panel")}
+    # A warning that is folded away warns nobody.
+    assert panels == {words.warning_title: "true", words.consent_title: "false", words.support_title: "false"}
 
 
 def test_a_project_for_each_rater_is_written_once(packets: dict[str, OpenPacket], tmp_path: Path) -> None:
@@ -651,6 +848,36 @@ def test_what_label_studio_has_no_answer_to_is_missing(packets: dict[str, OpenPa
     assert [(rating.item, rating.question, rating.reason) for rating in missing] == [(item, "ranking", LEFT_BLANK)]
 
 
+def ranked(tasks: list[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+    """The first task that has several replies, with its ranking."""
+    number, task = next((number, task) for number, task in enumerate(tasks, 1) if len(task["data"]["replies"]) > 1)
+    (result,) = (result for result in task["annotations"][0]["result"] if result["type"] == "ranker")
+    return number, result
+
+
+@pytest.mark.parametrize("left", [{"_": ["A", "B", "C"], "ranked": []}, {"_": ["C", "A", "B"]}, {}])
+def test_replies_that_nobody_put_in_order_have_no_ranking(packets: dict[str, OpenPacket], tmp_path: Path, left: dict[str, Any]) -> None:
+    # Label Studio writes a result for a Ranker that nobody touched, too.
+    packet = packets["annotator"]
+    given = answers(packet, RATER)
+    tasks = export(packet, RATER, given)
+    number, result = ranked(tasks)
+    result["value"] = {"ranker": left}
+    missing = [rating for rating in read_back(packet, tmp_path, tasks) if rating.value is None]
+    item = tasks[number - 1]["data"]["item"]
+    assert [(rating.item, rating.question, rating.reason) for rating in missing] == [(item, "ranking", LEFT_BLANK)]
+
+
+@pytest.mark.parametrize("order", [{"item_ranking": ["A", "B", "C"]}, ["A", "B", "C"], {"_": [], "best": ["A", "B", "C"]}])
+def test_an_order_that_may_be_nobodys_is_refused(packets: dict[str, OpenPacket], tmp_path: Path, order: Any) -> None:
+    packet = packets["annotator"]
+    tasks = export(packet, RATER, answers(packet, RATER))
+    number, result = ranked(tasks)
+    result["value"] = {"ranker": order}
+    with pytest.raises(DataError, match=rf"task {number}: item_ranking: .*the column 'ranked' of the configuration that was written"):
+        read_back(packet, tmp_path, tasks)
+
+
 def test_answers_in_the_other_documented_shapes_are_read_too(packets: dict[str, OpenPacket], tmp_path: Path) -> None:
     packet = packets["annotator"]
     given = answers(packet, RATER)
@@ -658,8 +885,8 @@ def test_answers_in_the_other_documented_shapes_are_read_too(packets: dict[str, 
     for task in tasks:
         for result in task["annotations"][0]["result"]:
             if result["type"] == "ranker":
-                result["value"] = {"ranker": result["value"]["ranker"]["item_ranking"]}
-            elif result["type"] == "textarea":
+                continue
+            if result["type"] == "textarea":
                 result["value"] = {"text": result["value"]["text"][0]}
             else:
                 result |= {"type": "rating", "value": {"rating": int(result["value"]["choices"][0])}}
@@ -686,12 +913,18 @@ def test_a_byte_order_mark_before_an_export_does_no_harm(packets: dict[str, Open
     assert import_ratings(packet, path, at=LATER) == given
 
 
+def test_an_export_as_csv_is_refused_with_the_format_to_choose(packet: OpenPacket, tmp_path: Path) -> None:
+    path = tmp_path / "project-1.csv"
+    path.write_text('"annotation_id","annotator"\n1,"1"\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"is not valid JSON .*; export from Label Studio in the format JSON, not as CSV or TSV"):
+        import_ratings(packet, path, "label-studio", at=LATER)
+
+
 def test_an_answer_out_of_label_studio_that_does_not_fit_is_told_with_file_and_task(packets: dict[str, OpenPacket], tmp_path: Path) -> None:
     packet = packets["annotator"]
     tasks = export(packet, RATER, answers(packet, RATER))
-    number, task = next((number, task) for number, task in enumerate(tasks, 1) if len(task["data"]["replies"]) > 1)
-    (ranked,) = (result for result in task["annotations"][0]["result"] if result["type"] == "ranker")
-    ranked["value"] = {"ranker": ["A", "A", "B"]}
+    number, result = ranked(tasks)
+    result["value"] = {"ranker": {"_": ["C"], "ranked": ["A", "B"]}}
     with pytest.raises(DataError, match=rf"\.json: task {number}: .*question 'ranking': must name each of A, B, C once"):
         read_back(packet, tmp_path, tasks)
 
@@ -699,7 +932,7 @@ def test_an_answer_out_of_label_studio_that_does_not_fit_is_told_with_file_and_t
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda tasks: tasks[0].pop("annotations"), "has no annotations; export in the format JSON"),
+        (lambda tasks: tasks[0].pop("annotations"), r"has no annotations; export in the format JSON \(JSON-MIN leaves out .* skipped\)"),
         (lambda tasks: tasks.insert(0, 4), "task 1: must be an object with data and annotations, as Label Studio exports, not 4$"),
         (lambda tasks: tasks[0].update(data=4), "task 1: data: must be an object, not 4$"),
         (lambda tasks: tasks[0].update(annotations=4), "task 1: annotations: must be a list, not 4$"),
@@ -736,3 +969,39 @@ def test_an_export_that_does_not_fit_is_told(
     spoil(tasks)
     with pytest.raises(CultureCareError, match=message):
         read_back(packet, tmp_path, tasks)
+
+
+# --- Files that the programs themselves wrote ---
+
+WRITTEN_ELSEWHERE = Path(__file__).parent / "data" / "human"
+
+
+@pytest.mark.parametrize("form", ["annotator", "psychologist"])
+@pytest.mark.parametrize("program", ["label-studio-1.23.2.json", "libreoffice-7.4.7.xlsx"])
+def test_what_was_answered_in_the_real_program_comes_back_as_it_was(form: str, program: str) -> None:
+    packet = open_packet(WRITTEN_ELSEWHERE / form)
+    path = WRITTEN_ELSEWHERE / f"{form}-{program}"
+    given = [json.loads(line) for line in path.with_suffix(".given.jsonl").read_text(encoding="utf-8").splitlines()]
+    back = import_ratings(packet, path, at=dt.datetime(2027, 1, 1, tzinfo=dt.UTC))
+    assert [
+        [rating.item, rating.label, rating.question, list(rating.value) if isinstance(rating.value, tuple) else rating.value, rating.reason]
+        for rating in sorted(back, key=lambda rating: packet.assignment(rating.rater).items.index(rating.item))
+    ] == given
+
+
+@pytest.mark.parametrize("form", ["annotator", "psychologist"])
+def test_a_workbook_keeps_its_lists_locks_and_frozen_panes_in_libreoffice(form: str) -> None:
+    book = load_workbook(WRITTEN_ELSEWHERE / f"{form}-libreoffice-7.4.7.xlsx")
+    sheet = book.worksheets[1]
+    columns = columns_of(sheet)
+    assert [sheet.protection.sheet for sheet in book.worksheets] == [True, True, True]
+    assert book["culturecare"].sheet_state == "hidden"
+    pane = sheet.sheet_view.pane
+    assert pane is not None
+    assert (pane.state, pane.xSplit, pane.ySplit) == ("frozen", 5, 2)
+    assert sheet.row_dimensions[1].hidden
+    assert [sheet.cell(3, columns[key]).protection.locked for key in ("post", "reply", "q:comment")] == [True, True, False]
+    listed = {str(area) for validation in sheet.data_validations.dataValidation for area in validation.sqref.ranges}
+    for question in open_packet(WRITTEN_ELSEWHERE / form).packet.form.questions:
+        if question.kind != "text":
+            assert any(area.startswith(get_column_letter(columns[f"q:{question.key}"])) for area in listed)

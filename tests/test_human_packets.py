@@ -7,6 +7,7 @@ import json
 import random
 import stat
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,8 +21,10 @@ from culturecare_harness.human.items import (
     asked,
     instructions,
     key_path,
+    names_path,
     open_packet,
     read_key,
+    read_names,
     read_tokens,
     shown_post,
     shown_reply,
@@ -31,8 +34,6 @@ from culturecare_harness.human.packets import MadePacket, make_packet, read_rate
 from tests.raters import make_run, small_packet
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from culturecare_harness.human.items import KeyEntry
 
 
@@ -158,7 +159,8 @@ def test_each_item_goes_to_so_many_raters_of_its_culture(tmp_path: Path) -> None
         assert {assignment.culture for assignment in made.packet.assignments.values() if item in assignment.items} == {
             made.packet.items[item].culture
         }
-    assert list(made.packet.assignments) == ["ann", "ben", "cho", "german-1", "german-2", "german-3", "german-4", "german-5"]
+    american, german = ([f"{culture}-{number}" for number in range(1, most + 1)] for culture, most in (("american", 3), ("german", 5)))
+    assert list(made.packet.assignments) == [*american, *german]
 
 
 def test_loads_are_equal(tmp_path: Path) -> None:
@@ -425,16 +427,68 @@ def test_raters_are_read_as_a_command_line_names_them() -> None:
     assert read_raters(["german=3", "Chinese=mei, lan", "2"]) == {"german": 3, "chinese": ["mei", "lan"], "all": 2}
 
 
-@pytest.mark.parametrize("given", [["german="], ["=3"], ["ann,ben"], ["german=3", "german=4"], ["3", "4"], [""], ["all=3"], ["german=-3"]])
+@pytest.mark.parametrize(
+    "given", [["german="], ["=3"], ["ann,ben"], ["german=3", "german=4"], ["3", "4"], [""], ["all=3"], ["german=-3"], ["german=../c"]]
+)
 def test_raters_that_cannot_be_read_are_refused(given: list[str]) -> None:
     with pytest.raises(CultureCareError, match=r"must be CULTURE=NUMBER|is given twice"):
         read_raters(given)
 
 
+@pytest.mark.parametrize("given", ["9" * 5_000, f"german={'9' * 5_000}"])
+def test_a_number_of_raters_that_nobody_counts_is_refused(given: str) -> None:
+    with pytest.raises(CultureCareError, match="at most 500 raters of a culture are taken") as refused:
+        read_raters([given])
+    assert len(str(refused.value)) < 200
+
+
 def test_one_number_may_stand_for_every_culture_that_is_not_named(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"raters": read_raters(["3", "german=a,b,c,d"]), "out": tmp_path / "packet"}
     packet = make_packet([make_run()], select_form("annotator"), **settings).packet
-    assert list(packet.assignments) == ["american-1", "american-2", "american-3", "a", "b", "c", "d"]
+    codes = {"american": 3, "german": 4}
+    assert list(packet.assignments) == [f"{culture}-{number}" for culture, most in codes.items() for number in range(1, most + 1)]
+    assert sorted(read_names(tmp_path / "packet").values()) == ["a", "b", "c", "d"]
+
+
+def test_names_of_raters_stand_in_one_file_beside_the_packet_and_nowhere_else(tmp_path: Path) -> None:
+    names = ["Zoë Müller", "李 娜", "benedetta@example.org"]
+    made = small_packet(tmp_path / "packet", raters={"german": names, "american": 3})
+    assert made.names_file == names_path(made.packet.folder)
+    assert stat.S_IMODE(made.names_file.stat().st_mode) == 0o600
+    kept = read_names(made.packet.folder)
+    assert list(kept) == ["german-1", "german-2", "german-3"]
+    assert sorted(kept.values()) == sorted(names)
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and path != made.names_file:
+            text = path.read_text(encoding="utf-8")
+            assert not [name for name in names if name in text or json.dumps(name) in text], path
+    made.names_file.unlink()
+    assert read_names(open_packet(made.packet.folder).folder) == {}
+
+
+def test_the_order_of_the_names_does_not_tell_the_codes(tmp_path: Path) -> None:
+    names = [f"n{number}" for number in range(12)]
+    for seed in range(2):
+        small_packet(tmp_path / str(seed), raters={"german": names, "american": 3}, checks=0, repeats=0)
+    # Of twelve, two draws are alike once in 479 million times.
+    assert read_names(tmp_path / "0") != read_names(tmp_path / "1")
+
+
+def test_a_file_of_names_that_is_none_is_told(made: MadePacket) -> None:
+    for content in ('{"german-1": 3}', "[" * 100_000, "["):
+        names_path(made.packet.folder).write_text(content, encoding="utf-8")
+        with pytest.raises(DataError, match=r"packet.names.json: (must be a mapping of raters to names|is not valid JSON)"):
+            read_names(made.packet.folder)
+
+
+def test_a_folder_without_a_name_of_its_own_is_known_by_where_it_is(made: MadePacket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made.packet.folder)
+    assert read_key(open_packet(Path())) == made.key
+    (made.packet.folder / "ratings").mkdir(exist_ok=True)
+    monkeypatch.chdir(made.packet.folder / "ratings")
+    assert read_tokens(Path("..")) == read_tokens(made.packet.folder)
+    with pytest.raises(CultureCareError, match="/: nothing can stand beside this folder"):
+        key_path(Path("/"))
 
 
 # --- Refusals ---
@@ -451,14 +505,15 @@ def test_one_number_may_stand_for_every_culture_that_is_not_named(tmp_path: Path
         ),
         ({"raters": {"german": ["a", "b", "c"], "american": ["d", "e", "A"]}}, "rater 'A' is named twice"),
         ({"raters": {"german": ["a", "a"]}}, "rater 'a' is named twice"),  # Said before what else is wrong.
-        ({"raters": {"german": 3, "american": ["a", "b", "german-1"]}}, "rater 'german-1' is named twice"),
+        ({"raters": {"german": ["a", "b", "\ud83d"], "american": 3}}, r"rater '\\ud83d': a name has 1 to 100 characters"),
+        ({"raters": {"german": ["a", "b", "c" * 101], "american": 3}}, "a name has 1 to 100 characters, all of which can be printed"),
         ({"raters": {"german": 25, "american": 3}}, "has 25 raters, but its 8 items with 3 raters each are work for 24; name fewer"),
         ({"raters": {"german": 3, "american": 100_000}}, "has 100000 raters, but at most 500 are taken"),
         ({"raters": {"german": 3, "american": 10**30}}, "but at most 500 are taken"),
         ({"choose": [""]}, "a name is empty; choose from american, german, or leave --cultures out for all"),
         ({"choose": []}, "a name is empty; choose from american, german"),
         ({"per_item": 6}, "per_item is 6, but an item has at most 5 replies here, one by each condition; lower --per-item to 5"),
-        ({"raters": {"german": ["a", "b", "../c"], "american": 3}}, r"rater '\.\./c': a name has at most 64 letters"),
+        ({"raters": {"german": ["a", "b", "c\nd"], "american": 3}}, r"rater 'c\\nd': a name has 1 to 100 characters"),
         ({"choose": ["german", "french"]}, "unknown culture 'french'"),
         ({"choose": ["german", "chinese"]}, "the runs have no reply to a post of culture 'chinese'; theirs are american, german"),
         ({"ask_in": {"german": "xx"}}, "the interface has no language 'xx'"),
@@ -531,7 +586,7 @@ def test_posts_that_read_otherwise_in_another_run_are_refused(tmp_path: Path) ->
         small_packet(tmp_path / "packet", runs=[make_run(), changed])
 
 
-@pytest.mark.parametrize("there", ["packet", "packet.key.jsonl", "packet.tokens.json"])
+@pytest.mark.parametrize("there", ["packet", "packet.key.jsonl", "packet.tokens.json", "packet.names.json"])
 def test_nothing_is_overwritten(tmp_path: Path, there: str) -> None:
     (tmp_path / there).mkdir()
     with pytest.raises(CultureCareError, match="is there already, and packets are never overwritten"):

@@ -19,8 +19,18 @@ import pytest
 
 from culturecare import CultureCareError
 from culturecare_harness.human.forms import languages, select_language
-from culturecare_harness.human.items import asked, open_packet, read_tokens, tokens_path
-from culturecare_harness.human.ratings import LEFT_BLANK, LEFT_OUT, append_ratings, completeness, latest, rate, ratings_path, read_ratings
+from culturecare_harness.human.items import asked, names_path, open_packet, read_tokens, tokens_path
+from culturecare_harness.human.ratings import (
+    LEFT_OUT,
+    TAKEN_BACK,
+    add_ratings,
+    append_ratings,
+    completeness,
+    latest,
+    rate,
+    ratings_path,
+    read_ratings,
+)
 from culturecare_harness.human.web.consents import consent_path, give_consent, read_consent, words_of_consent
 from culturecare_harness.human.web.fields import MOST_BYTES, cell_name, place_name
 from culturecare_harness.human.web.words import select_words, words
@@ -249,6 +259,13 @@ def test_the_warning_and_support_stand_before_the_consent(desk: Desk) -> None:
     assert places == sorted(places)
 
 
+def test_raters_are_told_that_answers_are_saved_by_themselves(desk: Desk) -> None:
+    saving = select_words("de").saving
+    assert saving in shown(desk.get())
+    desk.agree()
+    assert saving in shown(desk.get("1"))
+
+
 @pytest.mark.parametrize("checks", [0, 2])
 def test_raters_are_told_of_checks_where_there_are_some(tmp_path: Path, checks: int) -> None:
     desk = Desk(small_packet(tmp_path / "p", runs=[make_run(cultures=["german"])], checks=checks).packet)
@@ -291,7 +308,7 @@ def test_an_answer_is_on_the_disk_as_soon_as_it_is_given(desk: Desk) -> None:
     assert desk.post("1/answer", {"A.empathy": "2"}).json()["written"] == 0
     assert len(desk.ratings()) == 4
     desk.post("1/answer", {".comment": ""})
-    assert desk.ratings()[-1].reason == LEFT_BLANK
+    assert desk.ratings()[-1].reason == TAKEN_BACK
 
 
 @pytest.mark.parametrize(
@@ -431,6 +448,50 @@ def test_an_answer_that_arrives_late_does_not_overrule_a_newer_one(desk: Desk) -
     assert desk.post("1/answer", {"A.empathy": "1", "age": two_hours}).json() == {"written": 0, "passed_over": 1}
     assert desk.post("1/answer", {"B.empathy": "1", "age": two_hours}).json() == {"written": 1, "passed_over": 0}
     assert desk.counted() == {(item.id, "A", "empathy"): 5, (item.id, "B", "empathy"): 1}
+
+
+def test_a_text_that_was_emptied_stays_so_where_the_answers_are_imported_elsewhere(desk: Desk, tmp_path: Path) -> None:
+    desk.agree()
+    for text in ("I know who wrote this", ""):
+        desk.post("1/answer", {".comment": text})
+    other = small_packet(tmp_path / "annotator-again").packet
+    assert add_ratings(other, desk.ratings()) == (1, 1, 0, 0)
+    assert add_ratings(other, desk.ratings()) == (0, 0, 1, 1)
+    assert [rating.value for rating in latest(read_ratings(other)).ratings] == [None]
+    assert shown(desk.get("1")).count(TAKEN_BACK) == 0
+
+
+def test_an_answer_that_arrives_late_counts_where_a_file_left_the_cell_blank(desk: Desk) -> None:
+    desk.agree()
+    item = desk.item(0)
+    append_ratings(desk.packet, [rate(desk.packet, RATER, item.id, "A", "empathy", None, at=desk.clock.time)])
+    late = {"A.empathy": "4", "age": str(60 * 60 * 1000)}
+    assert desk.post("1/answer", late).json() == {"written": 1, "passed_over": 0}
+    assert desk.counted()[item.id, "A", "empathy"] == 4
+
+
+@pytest.mark.parametrize("seen", ["9" * 5_000, "9" * 300, "-1", "٣", "x"])
+def test_a_page_that_knows_of_impossibly_many_answers_is_read_as_one_that_knows_none(desk: Desk, seen: str) -> None:
+    desk.agree()
+    item = desk.item(0)
+    assert desk.post("1", {"seen": seen, "A.empathy": "3"}).status_code == 200
+    assert desk.counted()[item.id, "A", "empathy"] == 3
+
+
+@pytest.mark.parametrize("button", ["go_on", "leave_out"])
+def test_a_reason_longer_than_a_text_is_refused_and_nothing_is_stored(desk: Desk, button: str) -> None:
+    desk.agree()
+    assert desk.post("1", {"reason": "x" * 20_000, button: "1"}).status_code == 400
+    assert desk.ratings() == []
+
+
+def test_answers_of_a_time_that_cannot_be_counted_on_from_are_refused_before_anybody_rates(desk: Desk) -> None:
+    item = desk.item(0)
+    fields = rate(desk.packet, RATER, item.id, None, "comment", "ok", at=NOON).model_dump(mode="json")
+    for at in ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00"):
+        ratings_path(desk.packet, RATER).write_text(json.dumps(fields | {"at": at}) + "\n", encoding="utf-8")
+        with pytest.raises(CultureCareError, match=r"german-1.jsonl:1: at: must lie in the years 2000 to 2999"):
+            desk.start()
 
 
 def test_what_is_imported_meanwhile_is_seen(desk: Desk) -> None:
@@ -753,6 +814,25 @@ def test_the_organiser_sees_how_far_each_rater_has_come(desk: Desk) -> None:
     assert found[RATER].declined > 0
     assert found[RATER].last == desk.clock.time
     assert found["american-1"].last is None
+
+
+@pytest.mark.usefixtures("unserved")
+def test_the_organiser_alone_sees_the_names_behind_the_codes(desk: Desk) -> None:
+    from starlette.testclient import TestClient
+
+    from culturecare_harness.human.items import called
+    from culturecare_harness.human.web import create_app, serve
+
+    names = {RATER: "Zoë Müller"}
+    names_path(desk.packet.folder).write_text(json.dumps(names), encoding="utf-8")
+    told = Told()
+    serve(desk.packet.folder, told, port=0)
+    assert [line.partition("/r/")[2].split("  ")[1] for line in told.sentences if "Zoë" in line] == ["german-1 (Zoë Müller)"] * 2
+    assert called("german-2", names) == "german-2"
+    desk.agree()
+    client = TestClient(create_app(desk.packet, desk.tokens, organiser="/organiser/secret", names=names))
+    for path in ("", "1", "end"):
+        assert "Zoë" not in shown(client.get(desk.address(path=path)))
 
 
 @pytest.mark.usefixtures("unserved")

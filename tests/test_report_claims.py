@@ -368,6 +368,16 @@ def test_ratings_of_another_models_replies_answer_nothing(tmp_path: Path, run: P
     assert found.findings[0].model == "replies of other models"
 
 
+def test_ratings_of_another_run_of_the_same_model_answer_nothing(tmp_path: Path, run: Path, release: Path) -> None:
+    rated = people(tmp_path / "score.json", unsuitable=(0.06, 0.03, 0.12))
+    own = [json.loads(line)["id"] for line in (run / "replies.jsonl").read_text(encoding="utf-8").splitlines()[:3]]
+    for replies, status in ((own, "supported"), ([*own, "0" * 16], "undecided")):
+        rated.write_text(json.dumps(json.loads(rated.read_text(encoding="utf-8")) | {"replies": replies}), encoding="utf-8")
+        found = answers(run, release=release, people=[rated])[4]
+        assert found.status == status
+    assert "1 of the 4 replies that packet packet-1 rates are of other runs of these models" in why(found)
+
+
 @pytest.mark.parametrize(("other", "named"), [("lab/other:cga", "lab/other"), ("lab/model:unknown", "lab/model:unknown")])
 def test_a_share_over_other_replies_too_answers_nothing(tmp_path: Path, run: Path, release: Path, other: str, named: str) -> None:
     rated = people(tmp_path / "score.json", unsuitable=(0.12, 0.06, 0.2), conditions=("lab/model:cga", other, "peer"))

@@ -101,6 +101,7 @@ def test_posts_that_change_while_the_model_is_loaded_stop_the_run(
     server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     selection = own_posts(tmp_path / "posts.jsonl")
+
     def generate(*arguments: Any) -> Any:
         own_posts(tmp_path / "posts.jsonl", annotator="marker-8b")
         return generate_replies(*arguments)

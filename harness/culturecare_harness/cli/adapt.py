@@ -137,7 +137,9 @@ def _show(adapter: TrainedAdapter) -> None:
 )
 def adapt_distil(
     model: Annotated[str, typer.Option("--model", help="Model that replies, with all its context: as for `culturecare eval`.")],
-    out: Annotated[Path, typer.Option("--out", help="JSON Lines file of examples, with a page for people beside it; only such files are written over.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="JSON Lines file of examples, with a page for people beside it; only such are written over.")
+    ],
     judge: JudgeName,
     posts: Annotated[
         str, typer.Option("--posts", help="train: the synthetic split; or a file in the released format, as `culturecare annotate` makes.")
@@ -230,7 +232,9 @@ def adapt_distil(
 )
 def adapt_pairs(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, such as those of `culturecare eval --split train`.")],
-    out: Annotated[Path, typer.Option("--out", help="JSON Lines file of pairs, with a page for people beside it; only such files are written over.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="JSON Lines file of pairs, with a page for people beside it; only such are written over.")
+    ],
     judge: Annotated[
         str | None,
         typer.Option("--judge", help="Whose grades count; what it has not judged is judged now.", show_default="the runs' one judge"),

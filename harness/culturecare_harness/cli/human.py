@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -31,8 +33,14 @@ def human_plan(
     raters: Annotated[int, typer.Option("--raters", help="Raters of each reply.")] = 3,
     mean: Annotated[float, typer.Option("--mean", help="Mean grade of the lower condition.")] = 3.0,
     other_raters: Annotated[bool, typer.Option("--other-raters", help="Each reply to a post has other raters.")] = False,  # noqa: FBT002
+    models: Annotated[
+        int, typer.Option("--models", help="Models that the replies are of, each by the same strategies; one reply more is the peer's.")
+    ] = 1,
+    form: Annotated[
+        str, typer.Option("--form", help="`annotator`, `psychologist`, or a YAML file: what replies are compared on.")
+    ] = "annotator",
     family: Annotated[
-        int | None, typer.Option("--family", help="Comparisons to correct for.", show_default="each condition with one baseline")
+        int | None, typer.Option("--family", help="Comparisons to correct for.", show_default="all that `human score` would make")
     ] = None,
     level: Annotated[float, typer.Option("--level", help="Chance of a false alarm in the whole family.")] = 0.05,
     power: Annotated[float, typer.Option("--power", help="Wanted chance of finding the difference.")] = 0.8,
@@ -52,14 +60,18 @@ def human_plan(
         float | None, typer.Option("--sd-residual", help="Of one rater's grade of one reply.", show_default="assumed")
     ] = None,
     simulations: Annotated[int, typer.Option("--simulations", help="Simulated studies.")] = 2000,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the simulation.")] = 1234,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the simulation.")] = 1234,
     out: Annotated[Path | None, typer.Option("--out", help="File for the plan as JSON.", show_default=False)] = None,
 ) -> None:
     """Power of a study with people, its size, and how well agreement will be known."""
     from culturecare import parse_record
+    from culturecare_harness.human.condition_scores import tested_metrics
+    from culturecare_harness.human.forms import select_form
     from culturecare_harness.power import Design, plan_study, render_plan
-    from culturecare_harness.records import write_json
+    from culturecare_harness.records import check_place, write_json
 
+    if out is not None:
+        check_place(out)
     fields = {
         "posts": posts,
         "difference": difference,
@@ -68,6 +80,8 @@ def human_plan(
         "raters": raters,
         "mean": mean,
         "same_raters": not other_raters,
+        "models": models,
+        "metrics": len(tested_metrics(select_form(form))),
         "family": family,
         "level": level,
         "power": power,
@@ -110,13 +124,15 @@ def _spread(earlier: Path | None, given: Mapping[str, float | None]) -> dict[str
 def human_make(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs on the same posts.", show_default=False)],
     out: Annotated[
-        Path, typer.Option("--out", help="The packet's folder; key and access codes are written beside it.", show_default=False)
+        Path,
+        typer.Option("--out", help="The packet's folder; key, access codes and raters' names are written beside it.", show_default=False),
     ],
     raters: Annotated[
         list[str],
         typer.Option(
             "--raters",
-            help="CULTURE=NUMBER or CULTURE=NAME,NAME…, once for each culture, or a NUMBER for every culture.",
+            help="CULTURE=NUMBER or CULTURE=NAME,NAME…, once for each culture, or a NUMBER for every culture. Raters are called by codes "
+            "everywhere, such as german-1; whose code is whose stands beside the packet alone, for you to know whom to give which.",
             show_default=False,
         ),
     ],
@@ -154,43 +170,57 @@ def human_make(
 
     beside = _beside(out, workbooks=workbooks, label_studio=label_studio)
     asked_in = {culture: str(code) for culture, code in read_overrides(languages or (), "--language", "chinese=en").items()}
-    with progress_bar() as progress:
-        made = make_packet(
-            [load_replies(run, release, progress) for run in runs],
-            select_form(form),
-            raters=read_raters(raters),
-            out=out,
-            per_item=per_item,
-            raters_per_item=raters_per_item,
-            items=items,
-            choose=None if cultures is None else [name.strip() for name in cultures.split(",")],
-            ask_in=asked_in,
-            include_peer=peer,
-            checks=checks,
-            repeats=repeats,
-            seed=seed,
-        )
+    with contextlib.ExitStack() as undo:
+        with progress_bar() as progress:
+            made = make_packet(
+                [load_replies(run, release, progress) for run in runs],
+                select_form(form),
+                raters=read_raters(raters),
+                out=out,
+                per_item=per_item,
+                raters_per_item=raters_per_item,
+                items=items,
+                choose=None if cultures is None else [name.strip() for name in cultures.split(",")],
+                ask_in=asked_in,
+                include_peer=peer,
+                checks=checks,
+                repeats=repeats,
+                seed=seed,
+            )
+        undo.callback(_take_back, made, beside)
+        _write_beside(made, beside)
+        undo.pop_all()
     for note in made.key.header.notes:
         typer.echo(f"Note: {note}")
-    _write_beside(made, beside)
+    for kind, folder in beside.items():
+        typer.echo(f"{_KINDS[kind]}: {folder}")
+    if beside:
+        typer.echo("They show the words of consent and cannot ask for it: have raters agree before they begin.")
     typer.echo(f"Packet: {out} ({len(made.packet.assignments)} raters, {sum(made.packet.packet.items.values())} items)")
     typer.echo(f"Key: {made.key_file} and access codes: {made.tokens_file}; show neither to raters.")
+    if made.names_file is not None:
+        typer.echo(f"Names: {made.names_file} says whose code is whose, and nothing else does; keep it to yourself.")
+
+
+_KINDS = {"workbooks": "Workbooks", "label-studio": "Label Studio"}
+"""Folders of other programs' files beside a packet, by the ending of their name."""
 
 
 def _beside(out: Path, *, workbooks: bool, label_studio: bool) -> dict[str, Path]:
     """Folders of the other programs' files; what stands in their way is said before anything is written."""
     from culturecare import CultureCareError
+    from culturecare_harness.human.items import beside
 
     wanted = {"workbooks": workbooks, "label-studio": label_studio}
-    beside = {kind: out.with_name(f"{out.name}-{kind}") for kind, is_wanted in wanted.items() if is_wanted}
-    for folder in beside.values():
+    folders = {kind: beside(out, f"-{kind}") for kind, is_wanted in wanted.items() if is_wanted}
+    for folder in folders.values():
         if folder.exists():
             raise CultureCareError(f"{folder}: is there already, and may hold answers; choose another folder with --out")
     if workbooks:
         from culturecare_harness.human.xlsx import check_openpyxl
 
         check_openpyxl()
-    return beside
+    return folders
 
 
 def _write_beside(made: MadePacket, beside: Mapping[str, Path]) -> None:
@@ -198,12 +228,19 @@ def _write_beside(made: MadePacket, beside: Mapping[str, Path]) -> None:
         from culturecare_harness.human.xlsx import write_workbooks
 
         write_workbooks(made.packet, folder)
-        typer.echo(f"Workbooks: {folder}")
     if folder := beside.get("label-studio"):
         from culturecare_harness.human.label_studio import write_projects
 
         write_projects(made.packet, folder)
-        typer.echo(f"Label Studio: {folder}")
+
+
+def _take_back(made: MadePacket, beside: Mapping[str, Path]) -> None:
+    """Deletes a packet that was just made and not given out, so that the same command can make it once what failed is mended."""
+    for folder in (made.packet.folder, *beside.values()):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in (made.key_file, made.tokens_file, made.names_file):
+        if file is not None:
+            file.unlink(missing_ok=True)
 
 
 @human_app.command(
@@ -247,7 +284,10 @@ def human_import(
         Literal["auto", "jsonl", "xlsx", "label-studio"], typer.Option("--kind", help="What the files are; `auto` goes by their ending.")
     ] = "auto",
 ) -> None:
-    """Import answers into a packet; every answer is checked, and importing a file twice changes nothing."""
+    """Import answers into a packet. Every answer is checked; what is there gives way only to what was given later, never to a blank cell.
+
+    A workbook's answers count as given when it was last saved. So importing a file twice changes nothing.
+    """
     import datetime as dt
 
     from rich.table import Table

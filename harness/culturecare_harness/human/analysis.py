@@ -30,7 +30,7 @@ from culturecare_harness.human.condition_scores import (
     win_rates,
 )
 from culturecare_harness.human.forms import Question
-from culturecare_harness.human.items import open_packet, read_key
+from culturecare_harness.human.items import beside, open_packet, read_key
 from culturecare_harness.human.judge_choice import (
     RULE,
     JudgeChoice,
@@ -111,8 +111,11 @@ class HumanResult(PeopleTables):
         questions: What the form asks, by which the tables' keys have names; empty in results that were written before it was kept.
         conditions: What was rated.
         cultures: Cultures with a rating that counts, in registry order.
+        replies: Ids of the models' replies with a rating that counts, by which a report knows them; empty in results that were written
+            before it was kept.
         ratings: Number of ratings, superseded ones not counted, checks and repeats included.
-        rater_quality: Every rater of the packet, whether counted or not.
+        rater_quality: Every rater of the packet, whether counted or not. Results are published, so that raters stand under their
+            codes, here and in the notes.
         rule: When a rater has failed.
         rule_of_choice: How a judge is chosen.
         excluded: Raters who failed and whose ratings are left out of the tables.
@@ -132,6 +135,7 @@ class HumanResult(PeopleTables):
     excerpt: bool
     conditions: tuple[str, ...]
     cultures: tuple[str, ...]
+    replies: tuple[Hash, ...] = ()
     ratings: int = Field(ge=0)
     rater_quality: tuple[RaterQuality, ...]
     rule: FailRule
@@ -145,8 +149,7 @@ class HumanResult(PeopleTables):
 
 def scores_path(folder: Path) -> Path:
     """Where the scores of the packet in `folder` are kept: beside it, since raters may see what is in it."""
-    folder = folder.resolve()
-    return folder.with_name(f"{folder.name}.scores.json")
+    return beside(folder.resolve(), ".scores.json")
 
 
 def score_packet(
@@ -197,7 +200,7 @@ def _refuse_what_is_no_result(path: Path, packet: Path) -> None:
 def _is_result(path: Path) -> bool:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(fields, dict) and {"packet", "rater_quality", "rule_of_choice"} <= fields.keys()
 
@@ -250,6 +253,7 @@ def score_ratings(
         excerpt=packet.packet.excerpt,
         conditions=answers.conditions,
         cultures=answers.cultures,
+        replies=_rated_replies(answers),
         ratings=len(kept),
         rater_quality=tuple(quality),
         rule=chosen_rule,
@@ -259,6 +263,11 @@ def score_ratings(
         notes=tuple(_notes(packet, key, answers, quality, failed, judged, exclude_failed=exclude_failed)),
         versions={**package_versions(), **{package: importlib.metadata.version(package) for package in _PACKAGES}},
     )
+
+
+def _rated_replies(answers: Answers) -> tuple[str, ...]:
+    rated = {row.reply_id for row in answers.replies if any(value is not None for value in row.answers.values())}
+    return tuple(sorted(name for name in rated if name is not None))
 
 
 def _check_somebody_is_left(packet: OpenPacket, ratings: Sequence[Rating], left_out: Sequence[str]) -> None:

@@ -1,8 +1,8 @@
 """Packets, their items and their keys, as records and as files.
 
 A packet is a folder that raters may see: what was asked for (`packet.json`), posts with their replies (`items.jsonl`), and who rates what
-in which order (`assignments.jsonl`). Nothing in it tells a reply's origin. The key and the raters' access codes stand beside the folder,
-never inside it.
+in which order (`assignments.jsonl`). Nothing in it tells a reply's origin or a rater's name: raters are called by codes, such as
+`german-1`. The key, the raters' access codes and their names, where the organiser gave some, stand beside the folder, never inside it.
 """
 
 from __future__ import annotations
@@ -41,11 +41,15 @@ __all__ = [
     "Post",
     "RaterName",
     "asked",
+    "beside",
+    "called",
     "instructions",
     "key_path",
+    "names_path",
     "open_packet",
     "packet_id",
     "read_key",
+    "read_names",
     "read_tokens",
     "shown_post",
     "shown_reply",
@@ -248,14 +252,31 @@ def packet_id(packet: Packet, items: Iterable[Item], assignments: Iterable[Assig
     )
 
 
+def beside(folder: Path, ending: str) -> Path:
+    """What stands beside a folder under the folder's name and an ending.
+
+    Raises:
+        CultureCareError: Nothing can stand beside it.
+    """
+    named = folder.resolve() if folder.name in {"", ".."} else folder
+    if not named.name:
+        raise CultureCareError(f"{folder}: nothing can stand beside this folder, as a packet's key must; choose another one")
+    return named.with_name(named.name + ending)
+
+
 def key_path(folder: Path) -> Path:
     """The key of the packet in `folder`, beside it."""
-    return folder.with_name(f"{folder.name}.key.jsonl")
+    return beside(folder, ".key.jsonl")
 
 
 def tokens_path(folder: Path) -> Path:
     """The access codes of the raters of the packet in `folder`, beside it."""
-    return folder.with_name(f"{folder.name}.tokens.json")
+    return beside(folder, ".tokens.json")
+
+
+def names_path(folder: Path) -> Path:
+    """The names of the raters of the packet in `folder`, beside it; they are kept nowhere else."""
+    return beside(folder, ".names.json")
 
 
 def open_packet(folder: Path) -> OpenPacket:
@@ -269,7 +290,7 @@ def open_packet(folder: Path) -> OpenPacket:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); is this the folder of a packet?") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not valid JSON ({error})") from error
     packet = parse_record(Packet, fields, where=str(path))
     items = {item.id: item for item in read_records(folder / ITEMS, Item)}
@@ -315,15 +336,36 @@ def read_tokens(folder: Path) -> dict[str, str]:
         DataError: They are not there, or are no mapping of raters to codes.
     """
     path = tokens_path(folder)
+    if not path.exists():
+        raise DataError(f"{path}: is not there; access codes are made with the packet")
+    return _by_rater(path, "access codes")
+
+
+def read_names(folder: Path) -> dict[str, str]:
+    """Reads the raters' names, by rater; empty where the packet was made without, or the file was deleted.
+
+    Raises:
+        DataError: The file is no mapping of raters to names.
+    """
+    path = names_path(folder)
+    return _by_rater(path, "names") if path.exists() else {}
+
+
+def called(rater: str, names: Mapping[str, str]) -> str:
+    """A rater as the organiser sees them: the code, and the name behind it where there is one."""
+    return f"{rater} ({names[rater]})" if rater in names else rater
+
+
+def _by_rater(path: Path, what: str) -> dict[str, str]:
     try:
-        tokens = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); access codes are made with the packet") from error
-    except ValueError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not valid JSON ({error})") from error
-    if not isinstance(tokens, dict) or not all(isinstance(token, str) and token for token in tokens.values()):
-        raise DataError(f"{path}: must be a mapping of raters to access codes")
-    return tokens
+    if not isinstance(found, dict) or not all(isinstance(one, str) and one for one in found.values()):
+        raise DataError(f"{path}: must be a mapping of raters to {what}")
+    return found
 
 
 def asked(form: Form, item: Item) -> list[tuple[Question, str | None]]:
@@ -371,8 +413,13 @@ def shown_post(post: Post, interface: Interface) -> str:
 # --- Writing ---------------------------------------------------------------------------------------------------------------------
 
 
-def write_packet(packet: OpenPacket, key: Key) -> None:
+def write_packet(packet: OpenPacket, key: Key, names: Mapping[str, str] | None = None) -> None:
     """Writes a packet and, beside it, its key and new access codes. The folder appears last, when all that belongs to it is there.
+
+    Args:
+        packet: The packet.
+        key: Its key.
+        names: The raters' names, by rater, of those who have one.
 
     Raises:
         DataError: Nothing can be written there.
@@ -389,19 +436,19 @@ def write_packet(packet: OpenPacket, key: Key) -> None:
         write_records(temporary / ASSIGNMENTS, list(packet.assignments.values()))
         (temporary / RATINGS).mkdir()
         write_records(key_path(out), [key.header, *key.entries])
-        with whole_file(tokens_path(out)) as path:
-            # Without letters and digits that are easily taken for one another: codes are read out and typed.
-            alphabet = "abcdefghjkmnpqrstuvwxyz23456789"
-            tokens = {
-                rater: "-".join("".join(secrets.choice(alphabet) for _ in range(4)) for _ in range(4)) for rater in packet.assignments
-            }
-            path.write_text(json.dumps(tokens, indent=2) + "\n", encoding="utf-8")
-        for secret in (key_path(out), tokens_path(out)):
-            secret.chmod(0o600)
+        # Without letters and digits that are easily taken for one another: codes are read out and typed.
+        alphabet = "abcdefghjkmnpqrstuvwxyz23456789"
+        tokens = {rater: "-".join("".join(secrets.choice(alphabet) for _ in range(4)) for _ in range(4)) for rater in packet.assignments}
+        for path, of_raters in ((tokens_path(out), tokens), (names_path(out), names)):
+            if of_raters:
+                with whole_file(path) as temporary_file:
+                    temporary_file.write_text(json.dumps(of_raters, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+                path.chmod(0o600)
+        key_path(out).chmod(0o600)
         temporary.chmod(0o755)
         temporary.rename(out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if not out.exists():
-            key_path(out).unlink(missing_ok=True)
-            tokens_path(out).unlink(missing_ok=True)
+            for path in (key_path(out), tokens_path(out), names_path(out)):
+                path.unlink(missing_ok=True)

@@ -94,15 +94,21 @@ class JudgedByPeople(Record):
 
 
 class JudgePlace(Record):
-    """A judge's place in one culture.
+    """A judge's place in one culture. Ends of intervals are null where there is none; results of earlier versions lack some.
 
     Attributes:
         accuracy: Share of people's clear preferences between two replies that the judge shares (`JudgeQuality.pairwise_accuracy`).
         low: Lower end of its 95 % interval.
         high: Upper end of the interval.
         alpha: Interval alpha of the judge and the mean of people.
+        alpha_low: Lower end of its 95 % interval.
+        alpha_high: Upper end of the interval.
         mean_difference: The judge's scores less people's.
+        mean_difference_low: Lower end of its 95 % interval.
+        mean_difference_high: Upper end of the interval.
         people: The same accuracy of one of the people, measured by the others.
+        people_low: Lower end of its 95 % interval.
+        people_high: Upper end of the interval.
         against_people: The judge's less that, measured by the same others; below 0 the judge is worse than one of them.
         against_people_low: Lower end of its 95 % interval.
         against_people_high: Upper end of the interval.
@@ -117,8 +123,14 @@ class JudgePlace(Record):
     low: float | None
     high: float | None
     alpha: float | None
+    alpha_low: float | None = None
+    alpha_high: float | None = None
     mean_difference: float | None
+    mean_difference_low: float | None = None
+    mean_difference_high: float | None = None
     people: float | None
+    people_low: float | None = None
+    people_high: float | None = None
     against_people: float | None
     against_people_low: float | None
     against_people_high: float | None
@@ -232,7 +244,7 @@ def _jury(file: Path, silent: set[str]) -> _Source:
     path = file.with_name(file.name.removesuffix(".verdicts.jsonl") + ".result.json")
     try:
         fields: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}), but must say which jury gave the verdicts in {file.name}") from error
     jury = parse_record(JuryResult, fields, where=str(path)).jury
     return _Source(f"jury {jury.name}", jury.judges[0].rubric, None, not any(judge.model in silent for judge in jury.judges))
@@ -395,8 +407,14 @@ def _place(judge: JudgedByPeople, quality: JudgeQuality, reason: str | None) -> 
         low=accuracy.low,
         high=accuracy.high,
         alpha=quality.alpha.value,
+        alpha_low=quality.alpha.low,
+        alpha_high=quality.alpha.high,
         mean_difference=quality.mean_difference.value,
+        mean_difference_low=quality.mean_difference.low,
+        mean_difference_high=quality.mean_difference.high,
         people=ceiling.people.value,
+        people_low=ceiling.people.low,
+        people_high=ceiling.people.high,
         against_people=ceiling.difference.value,
         against_people_low=ceiling.difference.low,
         against_people_high=ceiling.difference.high,

@@ -1,8 +1,9 @@
 """Label Studio: a packet as projects to be annotated there, and the answers read back from its JSON export.
 
-Each rater gets a project of their own: the labelling configuration of their language, and their items as tasks in their order. So raters
-see their items alone, in every edition of Label Studio. Tags and formats are those of labelstud.io/tags and labelstud.io/guide/task_format;
-replies stand in a `Repeater`, since items differ in their number.
+Each rater gets a project of their own: the labelling configuration of their language, and their items as tasks in their order. That nobody
+opens another's project is left to the server; the Community edition shows every project to all its users. Tags and formats are those of
+labelstud.io/tags and labelstud.io/guide/task_format, tried out with Label Studio 1.23.2; replies stand in a `Repeater`, since items differ
+in their number.
 """
 
 from __future__ import annotations
@@ -24,13 +25,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from culturecare_harness.human.forms import Form, Question
+    from culturecare_harness.human.forms import Form, Interface, Language, Question
     from culturecare_harness.human.items import Item, OpenPacket
     from culturecare_harness.human.ratings import Rating
 
 __all__ = ["labelling_config", "read_export", "tasks_of", "write_projects"]
 
 _INDEX = "{{idx}}"
+_RANKED = "ranked"
+"""Column of a Ranker into which a rater moves the replies."""
+_UNRANKED = "_"
+"""Column that Label Studio adds, in which they stand at first."""
+_UNREACHABLE_KEY = "ctrl+alt+shift+f19"
+_ROOT_CLASS, _TEXT_CLASS = "culturecare", "culturecare-text"
+# Posts, replies and comments may be in another script than the form: each paragraph runs as its own first letters do. Label Studio sets
+# each line as an inline block, whose letters the paragraph around it does not see. Its hints name the keys of choices; these have none.
+_CSS = (
+    f".{_TEXT_CLASS} div, .{_TEXT_CLASS} p, .{_ROOT_CLASS} textarea {{ unicode-bidi: plaintext; text-align: start; }} "
+    f".{_TEXT_CLASS} span {{ display: inline; padding: 0; }} "
+    f".{_TEXT_CLASS} p {{ white-space: pre-line; }} "
+    f".{_ROOT_CLASS} .lsf-hint {{ display: none; }}"
+)
 
 
 # --- Writing ---------------------------------------------------------------------------------------------------------------------
@@ -67,28 +82,53 @@ def labelling_config(form: Form) -> str:
     """The labelling configuration that asks a form, in the form's language."""
     language = select_language(form.language)
     words = language.interface
-    root = ET.Element("View", {"style": f"direction: {language.direction}"})
+    root = ET.Element("View", {"style": f"direction: {language.direction}", "className": _ROOT_CLASS})
+    ET.SubElement(root, "Style").text = _CSS
+    _tell(root, language)
     ET.SubElement(root, "Header", {"value": form.introduction, "size": "5"})
     ET.SubElement(root, "Header", {"value": words.post})
-    ET.SubElement(root, "Text", {"name": "post", "value": "$post", "valueType": "text"})
+    _show(root, "post", "$post")
     repeater = ET.SubElement(root, "Repeater", {"on": "$replies", "indexFlag": _INDEX})
     ET.SubElement(repeater, "Header", {"value": f"$replies[{_INDEX}].title"})
-    ET.SubElement(repeater, "Text", {"name": f"text_{_INDEX}", "value": f"$replies[{_INDEX}].text", "valueType": "text"})
+    _show(repeater, f"text_{_INDEX}", f"$replies[{_INDEX}].text")
     for question in form.of_replies:
-        _ask(repeater, question, _name(question, _INDEX), f"text_{_INDEX}", words.choose)
+        _ask(repeater, question, _name(question, _INDEX), f"text_{_INDEX}", words)
     for question in form.of_items:
-        _ask(root, question, _name(question, None), "post", words.choose)
+        _ask(root, question, _name(question, None), "post", words)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _ask(parent: ET.Element, question: Question, name: str, about: str, required_message: str) -> None:
+def _tell(root: ET.Element, language: Language) -> None:
+    """Puts the content warning, the words of consent and where to find support above each post.
+
+    Label Studio cannot ask anything before the first task: whoever runs the project has raters agree to these words before they begin.
+    """
+    words = language.interface
+    support = (*words.support, *(f"{contact.name}: {contact.reach}" for contact in language.contacts))
+    folded = ET.SubElement(root, "Collapse", {"accordion": "false"})
+    for title, paragraphs, is_open in (
+        (words.warning_title, words.warning, "true"),
+        (words.consent_title, words.consent, "false"),
+        (words.support_title, support, "false"),
+    ):
+        panel = ET.SubElement(folded, "Panel", {"value": title, "open": is_open})
+        for paragraph in paragraphs:
+            ET.SubElement(panel, "Header", {"value": paragraph, "size": "5", "style": "font-size: 14px; font-weight: normal"})
+
+
+def _show(parent: ET.Element, name: str, value: str) -> None:
+    ET.SubElement(ET.SubElement(parent, "View", {"className": _TEXT_CLASS}), "Text", {"name": name, "value": value, "valueType": "text"})
+
+
+def _ask(parent: ET.Element, question: Question, name: str, about: str, words: Interface) -> None:
     ET.SubElement(parent, "Header", {"value": f"{question.name}: {question.question}", "size": "5"})
-    required = {"required": "true", "requiredMessage": f"{question.name}: {required_message}"} if question.required else {}
+    required = {"required": "true", "requiredMessage": f"{question.name}: {words.choose}"} if question.required else {}
     if question.kind == "ranking":
-        # A Ranker cannot be required: whoever leaves the replies as they stand has given no answer.
-        ET.SubElement(parent, "List", {"name": "replies", "value": "$ranked", "title": question.name})
-        ET.SubElement(parent, "Ranker", {"name": name, "toName": "replies"})
+        # A Ranker cannot be required, and without a Bucket its answer is the order of the list where nobody moved anything.
+        ET.SubElement(parent, "List", {"name": "replies", "value": "$ranked", "title": words.choose})
+        ranker = ET.SubElement(ET.SubElement(parent, "View", {"className": _TEXT_CLASS}), "Ranker", {"name": name, "toName": "replies"})
+        ET.SubElement(ranker, "Bucket", {"name": _RANKED, "title": f"{question.name}: {words.best} ↓ {words.worst}"})
     elif question.kind == "text":
         field = {"name": name, "toName": about, "rows": "3", "maxSubmissions": "1", "editable": "true"}
         ET.SubElement(parent, "TextArea", field | required)
@@ -96,7 +136,8 @@ def _ask(parent: ET.Element, question: Question, name: str, about: str, required
         choices = ET.SubElement(parent, "Choices", {"name": name, "toName": about, "choice": "single-radio"} | required)
         for value in question.values:
             wording = f"{value.value} = {value.wording}" if question.kind == "scale" else value.wording
-            ET.SubElement(choices, "Choice", {"value": wording, "alias": str(value.value)})
+            # A choice without a key is given one by Label Studio: 4 would answer the first question, whichever the rater has come to.
+            ET.SubElement(choices, "Choice", {"value": wording, "alias": str(value.value), "hotkey": _UNREACHABLE_KEY})
 
 
 def _name(question: Question, index: int | str | None) -> str:
@@ -195,7 +236,7 @@ class _Task(_Loose):
 
 
 def read_export(packet: OpenPacket, path: Path) -> list[Rating]:
-    """Reads the answers out of Label Studio's export in the format JSON (not JSON-MIN, which leaves out who answered and when).
+    """Reads the answers out of Label Studio's export in the format JSON (not JSON-MIN, which leaves out what was skipped).
 
     A task that was skipped has ratings without a value, for the reason `LEFT_OUT`; so have required questions without an answer, for the
     reason `LEFT_BLANK`. Tasks that nobody annotated, predictions and drafts count for nothing.
@@ -231,7 +272,7 @@ def _load_tasks(path: Path) -> list[Any]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is not valid JSON ({error})") from error
+        raise DataError(f"{path}: is not valid JSON ({error}); export from Label Studio in the format JSON, not as CSV or TSV") from error
     if not isinstance(content, list):
         raise DataError(f"{path}: must be a list of tasks, as Label Studio exports in the format JSON")
     if not content:
@@ -244,7 +285,7 @@ def _task(packet: OpenPacket, fields: Any, where: str) -> _Task:
     if not isinstance(fields, dict):
         raise DataError(f"{where}: must be an object with data and annotations, as Label Studio exports, not {shortened(fields)}")
     if "annotations" not in fields:
-        raise DataError(f"{where}: has no annotations; export in the format JSON (JSON-MIN leaves out who answered and when)")
+        raise DataError(f"{where}: has no annotations; export in the format JSON (JSON-MIN leaves out which tasks were skipped)")
     task = parse_record(_Task, fields, where=where)
     if task.data.packet != packet.packet.id:
         raise DataError(f"{where}: is of packet {task.data.packet!r}, not of {packet.packet.id!r} in {packet.folder}")
@@ -298,11 +339,7 @@ def _value(result: _Result, question: Question, where: str) -> int | str | list[
             raise DataError(f"{where}: a text area's value must be a list of texts, not {shortened(found)}")
         return "\n".join(texts).strip() or None
     if result.type == "ranker" and question.kind == "ranking":
-        # A mapping of the control's name to the list; in older exports the list itself.
-        order = next(iter(found.values())) if isinstance(found, dict) and len(found) == 1 else found
-        if not isinstance(order, list) or not all(isinstance(label, str) for label in order):
-            raise DataError(f"{where}: a ranker's value must be a list of the replies' labels, not {shortened(found)}")
-        return order
+        return _order(found, where)
     if result.type == "rating" and question.kind == "scale":
         return _choice(found, question, where)
     if result.type == "choices" and question.kind in {"scale", "choice"}:
@@ -317,3 +354,16 @@ def _choice(found: object, question: Question, where: str) -> int | str:
     if str(found) not in keys:
         raise DataError(f"{where}: {shortened(found)} is not one of {', '.join(keys)}")
     return keys[str(found)]
+
+
+def _order(found: Any, where: str) -> list[str] | None:
+    """The replies from best to worst; null where none was put in order. Where only some were, `rate` refuses them."""
+    if not isinstance(found, dict) or not set(found) <= {_RANKED, _UNRANKED}:
+        raise DataError(
+            f"{where}: must be an order of the replies in the column {_RANKED!r} of the configuration that was written with the tasks, not "
+            f"{shortened(found)}; elsewhere an order that nobody made looks like one that somebody did"
+        )
+    order = found.get(_RANKED, [])
+    if not isinstance(order, list) or not all(isinstance(label, str) for label in order):
+        raise DataError(f"{where}: the column {_RANKED!r} must be a list of the replies' labels, not {shortened(order)}")
+    return order or None

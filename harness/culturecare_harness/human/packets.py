@@ -6,6 +6,7 @@ import functools
 import itertools
 import random
 import re
+import secrets
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,10 +25,12 @@ from culturecare_harness.human.items import (
     Packet,
     Post,
     key_path,
+    names_path,
     packet_id,
     tokens_path,
     write_packet,
 )
+from culturecare_harness.human.ratings import shortened
 from culturecare_harness.jury import model_families
 from culturecare_harness.pairs import PEER
 from culturecare_harness.records import digest
@@ -56,13 +59,20 @@ _CHECKS_ANYWAY = 2
 """Attention checks that a rater may have with however few items."""
 
 
+_MOST_DIGITS = 9
+"""Most digits of a number of raters that is read at all."""
+
+_LONGEST_NAME = 100
+
+
 class MadePacket(NamedTuple):
-    """A packet that was just made, with what stands beside it."""
+    """A packet that was just made, with what stands beside it; without names of raters there is no file of them."""
 
     packet: OpenPacket
     key: Key
     key_file: Path
     tokens_file: Path
+    names_file: Path | None
 
 
 # --- Making ----------------------------------------------------------------------------------------------------------------------
@@ -106,7 +116,7 @@ class _Design(NamedTuple):
     Attributes:
         wordings: The form in each language that raters are asked in, and in English.
         asked_in: Language of each culture's raters.
-        raters: Names of each culture's raters.
+        raters: Codes of each culture's raters.
         items: Number of items of each culture, checks and repeats not counted.
         per_item: Replies of an item.
         checks: Attention checks a rater.
@@ -152,10 +162,13 @@ def read_raters(given: Iterable[str]) -> dict[str, int | list[str]]:
         culture, who = culture.strip().lower() or EVERY, who.strip()
         names = [name.strip() for name in who.split(",") if name.strip()]
         is_no_name = any(not name[0].isalnum() for name in names)
+        shown = shortened(text)
         if not names or is_no_name or (bool(equals) and culture == EVERY) or (culture == EVERY and not who.isdecimal()):
-            raise CultureCareError(f"raters {text!r}: must be CULTURE=NUMBER, CULTURE=NAME,NAME…, or a NUMBER for every culture")
+            raise CultureCareError(f"raters {shown}: must be CULTURE=NUMBER, CULTURE=NAME,NAME…, or a NUMBER for every culture")
         if culture in raters:
-            raise CultureCareError(f"raters {text!r}: {'every culture' if culture == EVERY else culture} is given twice")
+            raise CultureCareError(f"raters {shown}: {'every culture' if culture == EVERY else culture} is given twice")
+        if who.isdecimal() and len(who) > _MOST_DIGITS:
+            raise CultureCareError(f"raters {shown}: at most {MOST_RATERS} raters of a culture are taken; name fewer")
         raters[culture] = int(who) if who.isdecimal() else names
     return raters
 
@@ -187,7 +200,8 @@ def make_packet(
         runs: Replies to the same posts, from `load_replies`, of one or more models.
         form: What is asked, in English.
         raters: For each culture (or `all` that are not named), how many raters there are or what they are called, as from `read_raters`.
-            Names become names of files: pseudonyms are best.
+            Raters are called by a code everywhere, such as `german-1`; names are dealt out to the codes at random, and stand in a file
+            beside the packet alone, by which the organiser knows whom to give which access code.
         out: The packet's folder, which must not be there. The key and the access codes are written beside it.
         per_item: Replies of an item, by default `USUAL_PER_ITEM`, or all where there are fewer conditions; where there are more, each item
             has some of them, in a balanced incomplete block design.
@@ -209,10 +223,11 @@ def make_packet(
     size = _replies_per_item(material.conditions, per_item)
     numbers = _item_numbers(material, size, items)
     asked_in = _languages(material.posts, ask_in or {})
+    codes, names = _call_raters(raters, numbers, raters_per_item)
     design = _Design(
         wordings={code: form_in(form, code) for code in sorted({form.language, *asked_in.values()})},
         asked_in=asked_in,
-        raters=_name_raters(raters, numbers, raters_per_item),
+        raters=codes,
         items=numbers,
         per_item=size,
         raters_per_item=raters_per_item,
@@ -225,8 +240,8 @@ def make_packet(
     made, assignments, balance = _make_items(design, material, chance)
     key = _key(made, material, balance)
     opened = _opened(out, design, form, material, made, assignments, seed=seed, key=key.hash)
-    write_packet(opened, key)
-    return MadePacket(opened, key, key_path(out), tokens_path(out))
+    write_packet(opened, key, names)
+    return MadePacket(opened, key, key_path(out), tokens_path(out), names_path(out) if names else None)
 
 
 def _make_items(design: _Design, material: _Material, chance: random.Random) -> tuple[list[_Made], list[Assignment], dict[str, Balance]]:
@@ -297,7 +312,7 @@ def _opened(
 
 
 def _refuse_what_is_there(out: Path) -> None:
-    for path in (out, key_path(out), tokens_path(out)):
+    for path in (out, key_path(out), tokens_path(out), names_path(out)):
         if path.exists():
             raise CultureCareError(f"{path}: is there already, and packets are never overwritten; choose another folder with --out")
 
@@ -470,23 +485,29 @@ def _add_peer(
     return without
 
 
-def _name_raters(raters: Mapping[str, int | Sequence[str]], items: Mapping[str, int], raters_per_item: int) -> dict[str, list[str]]:
-    """Names of each culture's raters, of whom each has something to do."""
+def _call_raters(
+    raters: Mapping[str, int | Sequence[str]], items: Mapping[str, int], raters_per_item: int
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Codes of each culture's raters, of whom each has something to do; and the names, by code, of those who have one."""
     given = [name for who in raters.values() if not isinstance(who, int) for name in who]
     _check_names(given)
     if stray := sorted(set(raters) - {EVERY, *items}):
         raise CultureCareError(f"raters are named for culture {stray[0]!r}, but the packet has posts of {', '.join(items)} alone")
-    names: dict[str, list[str]] = {}
+    codes: dict[str, list[str]] = {}
+    names: dict[str, str] = {}
     for culture, of_culture in items.items():
         who = raters.get(culture, raters.get(EVERY))
         if who is None:
             raise CultureCareError(
                 f"culture {culture!r} has no raters; name them with --raters {culture}=3, or choose cultures with --cultures"
             )
-        _check_number(culture, who if isinstance(who, int) else len(who), of_culture, raters_per_item)
-        names[culture] = [f"{culture}-{number}" for number in range(1, who + 1)] if isinstance(who, int) else list(who)
-    _check_names([name for of_culture in names.values() for name in of_culture])
-    return names
+        number = who if isinstance(who, int) else len(who)
+        _check_number(culture, number, of_culture, raters_per_item)
+        codes[culture] = [f"{culture}-{place}" for place in range(1, number + 1)]
+        if not isinstance(who, int):
+            # By a chance that no seed tells: in the order of their names, a list of those who took part would tell whose code is whose.
+            names |= zip(codes[culture], secrets.SystemRandom().sample(who, number), strict=True)
+    return codes, names
 
 
 def _check_number(culture: str, raters: int, items: int, raters_per_item: int) -> None:
@@ -509,11 +530,8 @@ def _check_number(culture: str, raters: int, items: int, raters_per_item: int) -
 
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name):
-            raise CultureCareError(
-                f"rater {name!r}: a name has at most 64 letters (A to Z), digits, - and _, and begins with a letter or digit"
-            )
-    # Names become names of files, which some systems tell apart by their case and others do not.
+        if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise CultureCareError(f"rater {shortened(name)}: a name has 1 to {_LONGEST_NAME} characters, all of which can be printed")
     counts = Counter(name.casefold() for name in names)
     if twice := [name for name in names if counts[name.casefold()] > 1]:
         raise CultureCareError(f"rater {twice[-1]!r} is named twice; a rater rates posts of one culture, under one name")

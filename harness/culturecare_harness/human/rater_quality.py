@@ -13,7 +13,7 @@ from pydantic import Field
 from culturecare import Record
 from culturecare_harness.agreement import Estimate, jackknife
 from culturecare_harness.human.answers import join_answers
-from culturecare_harness.human.ratings import LEFT_BLANK, LEFT_OUT, completeness, latest
+from culturecare_harness.human.ratings import LEFT_BLANK, LEFT_OUT, TAKEN_BACK, completeness, latest
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -143,7 +143,7 @@ def _reasons(packet: OpenPacket, ratings: Iterable[Rating]) -> dict[str, Counter
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     for rating in ratings:
         if rating.reason is not None and packet.packet.form.question(rating.question).required:
-            reasons[rating.rater][rating.reason if rating.reason in {LEFT_BLANK, LEFT_OUT} else "own words"] += 1
+            reasons[rating.rater][rating.reason if rating.reason in {LEFT_BLANK, LEFT_OUT, TAKEN_BACK} else "own words"] += 1
     return reasons
 
 

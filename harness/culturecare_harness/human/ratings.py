@@ -1,7 +1,8 @@
 """Ratings: what people answered, how it is kept, and how it is read from other programs' files.
 
 Each rater's answers stand in one JSON Lines file in the packet's folder `ratings`, one line an answer, in the order in which they were
-given. An answer that is given again is appended again: the later one counts.
+given. An answer that is given again is appended again: the later one counts. A cell that was left blank without a reason says nothing, and
+counts only where there is nothing else, whichever was later.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import AwareDatetime, BeforeValidator, Field, StrictInt, StrictStr, model_validator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StrictInt, StrictStr, model_validator
 
 from culturecare import CultureCareError, DataError, Record, parse_record
 from culturecare_harness.human.forms import LONGEST_TEXT
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LEFT_BLANK",
     "LEFT_OUT",
+    "TAKEN_BACK",
     "Added",
     "Completeness",
     "Kind",
@@ -54,6 +56,15 @@ LEFT_BLANK = "left blank"
 LEFT_OUT = "left out"
 """Reason of the answers about an item that the rater chose to leave out."""
 
+TAKEN_BACK = "taken back"
+"""Reason of a text that the rater emptied on purpose. Unlike a blank cell of a file it overrules what was written before."""
+
+_YEARS = range(2000, 3000)
+"""Years in which an answer may be given: beyond, times cannot be counted on from."""
+
+_SLACK = dt.timedelta(days=1)
+"""How far ahead of this machine's clock that of another may be."""
+
 Kind = Literal["auto", "jsonl", "xlsx", "label-studio"]
 
 
@@ -64,6 +75,19 @@ def _is_value(given: Any) -> Any:
         isinstance(given, list | tuple) and all(isinstance(label, str) and re.fullmatch("[A-Z]", label) for label in given)
     ):
         raise ValueError("must be a scale's whole number, a choice's key, a text, or for a ranking a list of labels such as A")
+    return _is_text(given)
+
+
+def _is_text(given: Any) -> Any:
+    """Refuses half of a character (a lone surrogate), which JSON can name and no file can hold."""
+    if isinstance(given, str) and any(0xD800 <= ord(character) <= 0xDFFF for character in given):
+        raise ValueError("holds half of a character, which no file can hold; write the text again")
+    return given
+
+
+def _is_time(given: dt.datetime) -> dt.datetime:
+    if given.year not in _YEARS:
+        raise ValueError(f"must lie in the years {_YEARS[0]} to {_YEARS[-1]}")
     return given
 
 
@@ -87,8 +111,8 @@ class Rating(Record):
     rater: RaterName
     question: str
     value: Annotated[StrictInt | StrictStr | tuple[Label, ...] | None, BeforeValidator(_is_value)]
-    reason: Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)] | None = None
-    at: AwareDatetime
+    reason: Annotated[Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)] | None, BeforeValidator(_is_text)] = None
+    at: Annotated[AwareDatetime, AfterValidator(_is_time)]
 
     @model_validator(mode="after")
     def _value_or_reason(self) -> Rating:
@@ -101,13 +125,18 @@ class Rating(Record):
         """What was rated by whom: rater, item, label, question."""
         return (self.rater, self.item, self.label, self.question)
 
+    @property
+    def blank(self) -> bool:
+        """Whether it says nothing: a cell that was left blank without a reason, as in a workbook that was filled in half."""
+        return self.reason == LEFT_BLANK
+
 
 class Latest(NamedTuple):
     """Ratings of which none is superseded.
 
     Attributes:
         ratings: One a question, reply and rater, in the order in which they were given.
-        superseded: How many were given again later, by rater.
+        superseded: How many were given again later, by rater; blank cells are no answers that were given.
     """
 
     ratings: list[Rating]
@@ -145,10 +174,10 @@ class Added(NamedTuple):
     """What `add_ratings` did.
 
     Attributes:
-        new: Answers to what had none.
-        replaced: Answers that differ from an earlier one, and now count in its place.
+        new: Answers to what had none, not even a blank cell.
+        replaced: Answers that differ from an earlier one or from a blank cell, and now count in its place.
         unchanged: Answers that were there already, and were not written again.
-        passed_over: Answers that are older than what is there, and cells left blank where an answer is there.
+        passed_over: Answers that were not given later than a different one that is there, and blank cells where something is there.
     """
 
     new: int
@@ -371,42 +400,56 @@ def _read_lines(path: Path, packet: OpenPacket, *, may_be_torn: bool) -> list[Ra
 
 
 def latest(ratings: Iterable[Rating]) -> Latest:
-    """Keeps of several answers to the same question the one that was given last; of equally late ones the last in order."""
+    """Keeps of several answers to the same question the one that was given last; of equally late ones the last in order.
+
+    A blank cell is kept only where there is nothing else, whichever was later: it is no answer that somebody gave.
+    """
     kept: dict[tuple[str, str, str | None, str], Rating] = {}
     superseded: Counter[str] = Counter()
-    for rating in sorted(ratings, key=lambda rating: rating.at):
-        if rating.cell in kept:
-            superseded[rating.rater] += 1
-            del kept[rating.cell]
+    for rating in sorted(ratings, key=lambda rating: (not rating.blank, rating.at)):
+        before = kept.get(rating.cell)
+        superseded[rating.rater] += before is not None and not before.blank
         kept[rating.cell] = rating
-    return Latest(list(kept.values()), dict(superseded))
+    return Latest(sorted(kept.values(), key=lambda rating: rating.at), {rater: number for rater, number in superseded.items() if number})
 
 
 def add_ratings(packet: OpenPacket, ratings: Sequence[Rating]) -> Added:
     """Appends those answers that say something new, so that importing a file twice changes nothing.
 
-    An older answer does not overrule a newer one, and a cell that was left blank without a reason does not overrule an answer: a workbook
-    that was filled in half does not undo what was answered elsewhere.
+    What is there is replaced only by what was given later, and a cell that was left blank without a reason replaces nothing: a workbook
+    that was filled in half does not undo what was answered elsewhere, whether both are added at once or one after the other.
 
     Raises:
         CultureCareError: A rating does not fit the packet; then none is written.
     """
     raters = dict.fromkeys(rating.rater for rating in ratings)
     there = {rating.cell: rating for rater in raters for rating in latest(read_ratings(packet, rater)).ratings}
-    new, replaced, unchanged, passed_over = 0, 0, 0, 0
-    fresh = []
-    for rating in latest(ratings).ratings:
+    done: Counter[str] = Counter()
+    fresh: list[Rating] = []
+    added: set[tuple[str, str, str | None, str]] = set()
+    for rating in sorted(ratings, key=lambda rating: rating.at):
         before = there.get(rating.cell)
-        if before is not None and (before.value, before.reason) == (rating.value, rating.reason):
-            unchanged += 1
-        elif before is not None and (before.at > rating.at or (rating.reason == LEFT_BLANK and before.value is not None)):
-            passed_over += 1
-        else:
-            new += before is None
-            replaced += before is not None
+        what = "new" if before is None else _against(before, rating, together=rating.cell in added)
+        done[what] += 1
+        if what in {"new", "replaced"}:
+            there[rating.cell] = rating
+            added.add(rating.cell)
             fresh.append(rating)
     append_ratings(packet, fresh)
-    return Added(new, replaced, unchanged, passed_over)
+    return Added(*(done[what] for what in Added._fields))
+
+
+def _against(before: Rating, rating: Rating, *, together: bool) -> str:
+    """What becomes of a rating where another is there, as a field of `Added`.
+
+    Of equally late ones that are added together the last in order counts, as in `latest`.
+    """
+    if (before.value, before.reason) == (rating.value, rating.reason):
+        return "unchanged"
+    if rating.blank:
+        return "passed_over"
+    is_later = rating.at > before.at or (together and rating.at == before.at)
+    return "replaced" if before.blank or is_later else "passed_over"
 
 
 def completeness(packet: OpenPacket, ratings: Iterable[Rating]) -> list[Completeness]:
@@ -443,6 +486,8 @@ def completeness(packet: OpenPacket, ratings: Iterable[Rating]) -> list[Complete
 # --- Importing -------------------------------------------------------------------------------------------------------------------
 
 _SUFFIXES: Mapping[str, Kind] = {".jsonl": "jsonl", ".xlsx": "xlsx", ".json": "label-studio"}
+_OTHER_SUFFIXES = (".ods", ".xls", ".csv", ".tsv")
+_SAVE_AS = "is in a format that is not read; save a workbook as .xlsx, or export from Label Studio in the format JSON"
 
 
 def import_ratings(packet: OpenPacket, path: Path, kind: Kind = "auto", *, at: dt.datetime) -> list[Rating]:
@@ -452,32 +497,48 @@ def import_ratings(packet: OpenPacket, path: Path, kind: Kind = "auto", *, at: d
         packet: The packet that the file answers.
         path: A file; or a folder, of which all files of that kind are read.
         kind: Ratings in JSON Lines, a filled workbook, or an export of Label Studio in JSON; by default what the file's ending says.
-        at: When the answers count as given where the file does not say, as a workbook does not.
+        at: Now; what claims to be answered later is refused.
 
     Raises:
-        CultureCareError: The file cannot be read, is empty, or holds an answer that does not fit; the message says where.
+        CultureCareError: The file cannot be read, is empty, or holds an answer that does not fit or is still to be given by its time; the
+            message says where.
     """
     if path.is_dir():
         suffixes = {suffix for suffix, of in _SUFFIXES.items() if kind in {"auto", of}}
         # Spreadsheet programs lay files whose names begin so beside a workbook that is open.
-        files = sorted(file for file in path.iterdir() if file.suffix in suffixes and not file.name.startswith(("~$", ".")))
+        there = sorted(file for file in path.iterdir() if not file.name.startswith(("~$", ".")))
+        if other := next((file for file in there if file.suffix.lower() in _OTHER_SUFFIXES), None):
+            raise DataError(f"{other}: {_SAVE_AS}")  # Passed over, its answers would be missed by nobody.
+        files = [file for file in there if file.suffix.lower() in suffixes]
         if not files:
             raise DataError(f"{path}: holds no file of ratings (.jsonl, .xlsx, or .json for Label Studio)")
         return [rating for file in files for rating in import_ratings(packet, file, kind, at=at)]
     if not path.exists():
         raise DataError(f"{path}: is not there; name a file of ratings (.jsonl, .xlsx, or .json for Label Studio)")
-    chosen = _SUFFIXES.get(path.suffix) if kind == "auto" else kind
-    if chosen == "jsonl":
+    ratings = _read_file(packet, path, _SUFFIXES.get(path.suffix.lower()) if kind == "auto" else kind)
+    # Nothing that is answered until then would overrule it.
+    if early := next((rating for rating in ratings if rating.at > at + _SLACK), None):
+        raise DataError(
+            f"{path}: rater {early.rater!r} answers item {early.item!r} at {early.at:%Y-%m-%d %H:%M}, which is still to come; "
+            "mend the time, or save the file again where the clock is right"
+        )
+    return ratings
+
+
+def _read_file(packet: OpenPacket, path: Path, kind: Kind | None) -> list[Rating]:
+    if kind == "jsonl":
         ratings = _read_lines(path, packet, may_be_torn=False)
         if not ratings:
             raise DataError(f"{path}: is empty, but must hold a rating a line, as the files in a packet's folder {RATINGS!r} do")
         return ratings
-    if chosen == "xlsx":
+    if kind == "xlsx":
         from culturecare_harness.human.xlsx import read_workbook
 
-        return read_workbook(packet, path, at=at)
-    if chosen == "label-studio":
+        return read_workbook(packet, path)
+    if kind == "label-studio":
         from culturecare_harness.human.label_studio import read_export
 
         return read_export(packet, path)
+    if path.suffix.lower() in _OTHER_SUFFIXES:
+        raise DataError(f"{path}: {_SAVE_AS}")
     raise CultureCareError(f"{path}: cannot tell what kind of file it is; name it with --kind jsonl, xlsx or label-studio")

@@ -50,7 +50,9 @@ def _left_out(result: HumanResult) -> str:
 
 def _judges(result: HumanResult) -> Table:
     metrics = list(dict.fromkeys(choice.metric for choice in result.choices))
-    table = Table("culture", *metrics, title="Which judge to use", title_justify="left", header_style="bold")
+    table = Table(title="Which judge to use", title_justify="left", header_style="bold")
+    for heading in ("culture", *metrics):
+        table.add_column(heading, overflow="fold")
     found = {(choice.culture, choice.metric): choice for choice in result.choices}
     # The mean over one culture is that culture's, and need not be said twice.
     for culture in (*result.cultures, ALL) if len(result.cultures) > 1 else result.cultures:

@@ -1,22 +1,25 @@
 """Workbooks: a rater's items as an XLSX file to be filled in, and the answers read back from it.
 
-One row is one reply. Texts are locked, answers are chosen from lists. Reading compares every locked cell with the packet, so that a reply
-that was moved, edited or deleted is noticed instead of being graded in another's place.
+One row is one reply, or several merged rows where its text is too long for one. Texts are locked, answers are chosen from lists. Reading
+compares every locked cell with the packet, so that a reply that was moved, edited or deleted is noticed instead of being graded in
+another's place.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 import unicodedata
 import zipfile
 import zlib
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from culturecare import CultureCareError, DataError
 from culturecare_harness.human.forms import select_language
 from culturecare_harness.human.items import asked, instructions, shown_post, shown_reply
-from culturecare_harness.human.ratings import LEFT_BLANK, rate
+from culturecare_harness.human.ratings import LEFT_BLANK, rate, shortened
 from culturecare_harness.records import digest, whole_file
 
 if TYPE_CHECKING:
@@ -34,10 +37,13 @@ if TYPE_CHECKING:
 __all__ = ["check_openpyxl", "read_workbook", "write_workbook", "write_workbooks"]
 
 _LONGEST_CELL = 32_767  # Characters; Excel cuts off what is longer.
+_HIGHEST_ROW = 409.0  # Points; no program shows a row that is higher.
 _FIRST_ROW = 3  # Row 1 holds the columns' keys and is hidden, row 2 the headings.
 _HIDDEN = "culturecare"
 _MARK = "culturecare-ratings/1"
 _BEGINS_FORMULA = ("=", "+", "-", "@")
+_RIGHT_TO_LEFT = "\u200f"
+_TEXTS = ("post", "reply")  # Columns whose texts are in whatever language they were written in.
 # openpyxl has no error of its own for a damaged file: these come through from zipfile, zlib, two XML parsers (SyntaxError) and its classes.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, LookupError, SyntaxError, TypeError, ValueError)
 
@@ -56,7 +62,7 @@ class _Column(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A row of the ratings sheet: a reply of an item.
+    """What the ratings sheet says of a reply of an item.
 
     Attributes:
         place: The item's place in the rater's order, from 1.
@@ -69,6 +75,20 @@ class _Row(NamedTuple):
     text: str
     post: str
     first: bool
+
+
+class _Place(NamedTuple):
+    """Where a reply stands in the ratings sheet.
+
+    Attributes:
+        first: Number of its first row.
+        last: Number of its last row; all its rows but the first are merged into that.
+        height: Points of each of them.
+    """
+
+    first: int
+    last: int
+    height: float
 
 
 def check_openpyxl() -> None:
@@ -147,9 +167,9 @@ def _columns(form: Form, language: Language) -> list[_Column]:
     fixed = [
         _Column("number", words.number, 6),
         _Column("item", "", 12),
-        _Column("post", words.post, 60),
-        _Column("label", words.reply.format(label="").strip(), 10),
-        _Column("reply", words.reply.format(label="").strip(), 60),
+        _Column("post", words.post, 46),
+        _Column("label", words.reply.format(label="").strip(), 8),
+        _Column("reply", words.reply.format(label="").strip(), 46),
     ]
     questions = [
         _Column(f"q:{question.key}", _heading(question, language), 40 if question.kind == "text" else 24, question)
@@ -185,6 +205,21 @@ def _fixed(row: _Row) -> dict[str, str | int]:
     }
 
 
+def _places(columns: Sequence[_Column], rows: Sequence[_Row]) -> list[_Place]:
+    """Gives each reply the rows that it takes to show it in full, and each post in full beside all its replies."""
+    width = {column.key: column.width for column in columns}
+    places: list[_Place] = []
+    beside = 0.0
+    for row in rows:
+        if row.first:
+            beside = _height(row.post, width["post"]) / len(row.item.replies)
+        height = max(45.0, beside, _height(row.text, width["reply"]))
+        taken = math.ceil(height / _HIGHEST_ROW)
+        first = places[-1].last + 1 if places else _FIRST_ROW
+        places.append(_Place(first, first + taken - 1, height / taken))
+    return places
+
+
 def _asks(row: _Row, column: _Column) -> bool:
     """Whether a column's question is answered in this row."""
     question = column.question
@@ -217,17 +252,17 @@ def _put(
         if len(value) > _LONGEST_CELL:
             raise CultureCareError(
                 f"a text of {len(value)} characters does not fit into a cell, which holds {_LONGEST_CELL}; "
-                "use the web form, or Label Studio"
+                "leave --workbooks out, and use the web form or Label Studio"
             )
         # Without this, a text that begins with = would be a formula: what models write must never be run.
         cell.data_type = "s"
         if value.startswith(_BEGINS_FORMULA):
             cell.quotePrefix = True
         cell.number_format = "@"
-    # Reading order 0 follows the text itself: a post may be in another script than the form.
-    cell.alignment = Alignment(wrap_text=True, vertical="top", readingOrder=2 if rtl and bold else 0)
+    # Order 0 is meant to follow the text itself, but LibreOffice takes it for left to right; what a rater will write is not known yet.
+    cell.alignment = Alignment(wrap_text=True, vertical="top", readingOrder=2 if rtl else int(locked))
     cell.protection = Protection(locked=locked)
-    cell.font = Font(bold=bold)
+    cell.font = Font(name="Calibri", size=11, bold=bold)  # A font without name and size is another one in each program.
     if fill:
         cell.fill = PatternFill("solid", start_color=fill)
 
@@ -249,7 +284,7 @@ def _write_instructions(sheet: Worksheet, form: Form, language: Language, told: 
             lines.append((f"1 = {words.best}", False))
     for number, (text, bold) in enumerate(lines, 1):
         _put(sheet.cell(number, 1), text, rtl=rtl, bold=bold)
-        sheet.row_dimensions[number].height = _height(text, 110)
+        sheet.row_dimensions[number].height = min(_HIGHEST_ROW, _height(text, 110))
     sheet.protection.sheet = True
 
 
@@ -264,21 +299,23 @@ def _write_ratings(sheet: Worksheet, lists: Worksheet, columns: Sequence[_Column
         _put(sheet.cell(1, number), column.key, rtl=rtl)
         _put(sheet.cell(2, number), column.heading, rtl=rtl, bold=True, fill="E7ECF3")
     sheet.row_dimensions[1].hidden = True
-    sheet.row_dimensions[2].height = max(_height(column.heading, column.width) for column in columns)
-    for number, row in enumerate(rows, _FIRST_ROW):
+    sheet.row_dimensions[2].height = min(_HIGHEST_ROW, max(_height(column.heading, column.width) for column in columns))
+    places = _places(columns, rows)
+    for of_reply, row in zip(places, rows, strict=True):
         fixed = _fixed(row)
         for place, column in enumerate(columns, 1):
-            cell = sheet.cell(number, place)
+            cell = sheet.cell(of_reply.first, place)
             if column.key in fixed:
-                _put(cell, fixed[column.key] or None, rtl=rtl)
+                text = str(fixed[column.key])
+                _put(cell, fixed[column.key] or None, rtl=_runs_rtl(text, otherwise=rtl) if column.key in _TEXTS else rtl)
             elif _asks(row, column):
                 _put(cell, None, rtl=rtl, locked=False, fill="FFF8D6")
                 if column.question is None or column.question.kind == "text":
                     cell.number_format = "@"
             else:
                 _put(cell, None, rtl=rtl, fill="E3E3E3")
-    _merge_posts(sheet, columns, rows)
-    _validate(sheet, lists, columns, rows, language)
+    _merge(sheet, columns, rows, places)
+    _validate(sheet, lists, columns, rows, places, language)
     sheet.freeze_panes = f"F{_FIRST_ROW}"
     sheet.protection.sheet = True
     # Without a password: the lock is against slips. What is allowed are wider columns and higher rows.
@@ -286,20 +323,24 @@ def _write_ratings(sheet: Worksheet, lists: Worksheet, columns: Sequence[_Column
     sheet.protection.formatRows = False
 
 
-def _merge_posts(sheet: Worksheet, columns: Sequence[_Column], rows: Sequence[_Row]) -> None:
-    """Shows each post once beside all its replies, which are as high as it takes."""
-    keys = [column.key for column in columns]
-    post, reply = keys.index("post") + 1, keys.index("reply") + 1
-    for number, row in enumerate(rows, _FIRST_ROW):
-        of_item = len(row.item.replies)
-        if row.first:
-            share = _height(row.post, columns[post - 1].width) / of_item
-            if of_item > 1:
-                sheet.merge_cells(start_row=number, start_column=post, end_row=number + of_item - 1, end_column=post)
-        sheet.row_dimensions[number].height = min(409.0, max(45.0, share, _height(row.text, columns[reply - 1].width)))
+def _merge(sheet: Worksheet, columns: Sequence[_Column], rows: Sequence[_Row], places: Sequence[_Place]) -> None:
+    """Shows each post once beside all its replies, and each reply in all its rows."""
+    for index, (place, row) in enumerate(zip(places, rows, strict=True)):
+        for number in range(place.first, place.last + 1):
+            sheet.row_dimensions[number].height = place.height
+        for column, _ in enumerate(columns, 1):
+            last = place.last
+            if columns[column - 1].key == "post":
+                if not row.first:
+                    continue
+                last = places[index + len(row.item.replies) - 1].last
+            if last > place.first:
+                sheet.merge_cells(start_row=place.first, start_column=column, end_row=last, end_column=column)
 
 
-def _validate(sheet: Worksheet, lists: Worksheet, columns: Sequence[_Column], rows: Sequence[_Row], language: Language) -> None:
+def _validate(
+    sheet: Worksheet, lists: Worksheet, columns: Sequence[_Column], rows: Sequence[_Row], places: Sequence[_Place], language: Language
+) -> None:
     """Puts lists of the answers to choose from behind the cells; they stand on a hidden sheet, since lists hold 255 characters."""
     from openpyxl.utils import get_column_letter
     from openpyxl.worksheet.datavalidation import DataValidation
@@ -310,10 +351,11 @@ def _validate(sheet: Worksheet, lists: Worksheet, columns: Sequence[_Column], ro
         if question is None or question.kind == "text":
             continue
         cells: dict[tuple[str | int, ...], list[str]] = {}
-        for number, row in enumerate(rows, _FIRST_ROW):
+        for of_reply, row in zip(places, rows, strict=True):
             if _asks(row, column):
-                cells.setdefault(tuple(_offers(question, len(row.item.replies))), []).append(f"{get_column_letter(place)}{number}")
-        for offers, where in cells.items():
+                where = f"{get_column_letter(place)}{of_reply.first}"
+                cells.setdefault(tuple(_offers(question, len(row.item.replies))), []).append(where)
+        for offers, asking in cells.items():
             used += 1
             for number, offer in enumerate(offers, 1):
                 _put(lists.cell(number, used), offer, rtl=False)
@@ -324,8 +366,8 @@ def _validate(sheet: Worksheet, lists: Worksheet, columns: Sequence[_Column], ro
             validation.promptTitle = question.name[:32]
             validation.prompt = _prompt(question, language)
             validation.error = language.interface.choose
-            for cell in where:
-                validation.add(cell)
+            for where in asking:
+                validation.add(where)
             sheet.add_data_validation(validation)
 
 
@@ -336,13 +378,18 @@ def _offers(question: Question, replies: int) -> list[str | int]:
 
 
 def _prompt(question: Question, language: Language) -> str:
-    """What Excel shows beside the cell, in at most 255 characters: the ends of a scale, or what is asked."""
+    """What is shown beside the cell, in at most 255 characters: the ends of a scale, or what is asked.
+
+    It has no reading order of its own, so that a mark before each line says it where that is from right to left.
+    """
     if question.kind == "ranking":
-        return f"1 = {language.interface.best}"
-    if question.kind == "scale":
-        ends = (question.values[0], question.values[-1])
-        return "\n".join(f"{value.value} = {value.wording}" for value in ends)[:255]
-    return question.question[:255]
+        lines = [f"1 = {language.interface.best}"]
+    elif question.kind == "scale":
+        lines = [f"{value.value} = {value.wording}" for value in (question.values[0], question.values[-1])]
+    else:
+        lines = question.question.split("\n")
+    mark = _RIGHT_TO_LEFT if language.direction == "rtl" else ""
+    return "\n".join(f"{mark}{line}" for line in lines)[:255]
 
 
 def _write_hidden(sheet: Worksheet, packet: OpenPacket, rater: str) -> None:
@@ -357,20 +404,30 @@ def _belongs_to(packet: OpenPacket, rater: str) -> list[str]:
     return [packet.packet.id, rater, packet.packet.form.hash, digest(list(packet.assignment(rater).items))]
 
 
+def _runs_rtl(text: str, *, otherwise: bool) -> bool:
+    """Whether a text runs from right to left, as its first letter says; a post may be in another script than the form."""
+    directions = (unicodedata.bidirectional(character) for character in text)
+    first = next((direction for direction in directions if direction in {"L", "R", "AL"}), None)
+    return otherwise if first is None else first != "L"
+
+
 def _height(text: str, width: int) -> float:
-    """Points that a wrapped text takes in a column of that width; wide characters count twice, as they are drawn."""
+    """Points that a wrapped text takes in a column of that width; wide characters count twice, as they are drawn.
+
+    A row may be lower than that (`_HIGHEST_ROW`).
+    """
     lines = 0
     for line in text.split("\n"):
         drawn = sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in line)
         lines += max(1, -(-drawn // max(1, width - 2)))
-    return min(409.0, 15.0 * lines + 3)
+    return 15.0 * lines + 3
 
 
 # --- Reading ---------------------------------------------------------------------------------------------------------------------
 
 
-def read_workbook(packet: OpenPacket, path: Path, *, at: datetime) -> list[Rating]:
-    """Reads the answers out of a filled workbook.
+def read_workbook(packet: OpenPacket, path: Path) -> list[Rating]:
+    """Reads the answers out of a filled workbook. They count as given when it was last saved.
 
     A scale's number may have been typed as a number or as text, in the digits of any script; a choice by its wording or its key, whatever
     its case. A required cell that is blank is a rating without a value, for the reason that the rater gave in that row; a blank answer to
@@ -379,13 +436,13 @@ def read_workbook(packet: OpenPacket, path: Path, *, at: datetime) -> list[Ratin
     Args:
         packet: The packet that the workbook was made from.
         path: The file.
-        at: When the answers count as given, which a workbook does not say.
 
     Raises:
         CultureCareError: The file is no such workbook, a locked cell was changed, or a cell holds what is no answer; the message names the
             cell.
     """
     book = _load(path)
+    at = _last_saved(path)
     rater = _whose(book, packet, path)
     form = packet.form_of(rater)
     language = select_language(form.language)
@@ -395,8 +452,9 @@ def read_workbook(packet: OpenPacket, path: Path, *, at: datetime) -> list[Ratin
     if title not in book.sheetnames:
         raise DataError(f"{path}: has no sheet {title!r}; it was renamed or deleted")
     sheet = book[title]
-    _check_locked(sheet, columns, rows, path)
-    answers = _read_rows(sheet, columns, rows, path)
+    numbers = _numbers(sheet, columns, rows, path)
+    _check_locked(sheet, columns, rows, numbers, path)
+    answers = _read_rows(sheet, columns, rows, numbers, path)
     ratings = []
     for place, name in enumerate(packet.assignment(rater).items, 1):
         if name not in answers.touched:
@@ -426,9 +484,9 @@ class _Answers(NamedTuple):
     touched: set[str]
 
 
-def _read_rows(sheet: Worksheet, columns: Sequence[_Column], rows: Sequence[_Row], path: Path) -> _Answers:
+def _read_rows(sheet: Worksheet, columns: Sequence[_Column], rows: Sequence[_Row], numbers: Sequence[int], path: Path) -> _Answers:
     answers = _Answers({}, {}, {}, set())
-    for number, row in enumerate(rows, _FIRST_ROW):
+    for number, row in zip(numbers, rows, strict=True):
         name = row.item.id
         for place, column in enumerate(columns, 1):
             if not _asks(row, column):
@@ -457,9 +515,26 @@ def _load(path: Path) -> Workbook:
         return load_workbook(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (InvalidFileException, *_DAMAGED) as error:
+    except InvalidFileException as error:
+        raise DataError(f"{path}: is no XLSX workbook; open it where it was filled in, and save it as .xlsx") from error
+    except _DAMAGED as error:
         why = " ".join(str(error).split())
         raise DataError(f"{path}: is no XLSX workbook, or a damaged one ({why}); save it as .xlsx, or have it sent again") from error
+
+
+def _last_saved(path: Path) -> datetime:
+    """When a workbook was last saved: what the spreadsheet program wrote into it, or else the file's own time.
+
+    A workbook that is imported twice has the same time twice, so that it does not undo what was answered since.
+    """
+    # openpyxl would put the time of reading in place of one that is not there.
+    with contextlib.suppress(OSError, *_DAMAGED):
+        with zipfile.ZipFile(path) as archive:
+            found = re.search(rb"<(?:\w+:)?modified\b[^>]*>\s*([^<\s]+)", archive.read("docProps/core.xml"))
+        if found is not None:
+            saved = datetime.fromisoformat(found[1].decode())
+            return saved if saved.tzinfo is not None else saved.replace(tzinfo=UTC)
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
 def _whose(book: Workbook, packet: OpenPacket, path: Path) -> str:
@@ -474,26 +549,39 @@ def _whose(book: Workbook, packet: OpenPacket, path: Path) -> str:
     return rater
 
 
-def _check_locked(sheet: Worksheet, columns: Sequence[_Column], rows: Sequence[_Row], path: Path) -> None:
-    """Refuses a sheet whose locked cells are not what was written: by a hash of them all, and then cell by cell for the message."""
+def _numbers(sheet: Worksheet, columns: Sequence[_Column], rows: Sequence[_Row], path: Path) -> list[int]:
+    """Numbers of the replies' first rows, which alone name an item: how many rows a reply takes is up to who wrote the workbook."""
+    place = [column.key for column in columns].index("item") + 1
+    numbers = [number for number in range(_FIRST_ROW, sheet.max_row + 1) if sheet.cell(number, place).value is not None]
+    if len(numbers) != len(rows):
+        raise DataError(
+            f"{path}: has {len(numbers)} replies, but the rater was given {len(rows)}; rows were deleted or added: "
+            "copy the answers into a fresh workbook"
+        )
+    return numbers
+
+
+def _check_locked(sheet: Worksheet, columns: Sequence[_Column], rows: Sequence[_Row], numbers: Sequence[int], path: Path) -> None:
+    """Refuses a sheet whose locked cells are not what was written, or that holds something where nothing is asked."""
     wanted: dict[tuple[int, int], str] = {(1, place): column.key for place, column in enumerate(columns, 1)}
-    for number, row in enumerate(rows, _FIRST_ROW):
+    known: set[tuple[int, int]] = set()
+    for number, row in zip(numbers, rows, strict=True):
         fixed = _fixed(row)
         wanted |= {(number, place): str(fixed[column.key]) for place, column in enumerate(columns, 1) if column.key in fixed}
-    found = {where: _as_written(sheet.cell(*where).value) for where in wanted}
-    if digest(list(wanted.values())) == digest(list(found.values())):
-        if sheet.max_row >= _FIRST_ROW + len(rows):
-            for cells in sheet.iter_rows(min_row=_FIRST_ROW + len(rows)):
-                if more := next((cell for cell in cells if cell.value is not None), None):
-                    raise DataError(f"{path}: {more.coordinate}: stands below the last reply, where nothing is asked")
-        return
+        known |= {(number, place) for place, column in enumerate(columns, 1) if column.key in fixed or _asks(row, column)}
     for where, text in wanted.items():
-        if found[where] != text:
-            cell = sheet.cell(*where)
+        cell = sheet.cell(*where)
+        if _as_written(cell.value) != text:
             raise DataError(
                 f"{path}: {cell.coordinate}: a locked cell was changed (column {columns[where[1] - 1].key!r}); "
                 "copy the answers into a fresh workbook"
             )
+    for cells in sheet.iter_rows(min_row=_FIRST_ROW):
+        for cell in cells:
+            if (cell.row, cell.column) not in known and (text := _as_written(cell.value).strip()):
+                raise DataError(
+                    f"{path}: {cell.coordinate}: holds {shortened(text)}, where nothing is asked; move it to a yellow cell, or delete it"
+                )
 
 
 def _as_written(value: Any) -> str:

@@ -520,6 +520,12 @@ def _unfit_ratings(people: PeopleScores, evidence: Evidence, rated: Sequence[str
         reasons.append(
             f"packet {people.packet} rates replies by {mixed if rated else f'{listed(others)} alone, which this report is not about'}"
         )
+    known = {reply.id for run in evidence.runs for reply in run.there.replies}
+    if not others and (strange := sum(reply not in known for reply in people.replies)):
+        reasons.append(
+            f"{strange} of the {counted(len(people.replies), 'reply', 'replies')} that packet {people.packet} rates are of other runs of "
+            "these models"
+        )
     reply = evidence.runs[0].there.replies[0]
     reasons += _unfit_posts(people.split or reply.split, excerpt=reply.excerpt if people.excerpt is None else people.excerpt)
     reasons += _unfit_instances(_posts_of(labels, evidence), dict.fromkeys(condition.rpartition(":")[2] for condition in rated))

@@ -117,6 +117,7 @@ class PeopleScores(_Part):
         questions: What was asked; empty where the result does not say it.
         conditions: Whose replies were rated: `model:strategy` or `peer`.
         cultures: Cultures with a rating that counts.
+        replies: Ids of the models' replies that were rated; empty where the result does not say them.
         raters: Number of raters whose ratings count.
         items: Number of items with a rating.
         split: Split of the posts, null where it is not said.
@@ -137,6 +138,7 @@ class PeopleScores(_Part):
     questions: tuple[Question, ...] = ()
     conditions: tuple[str, ...]
     cultures: tuple[str, ...]
+    replies: tuple[str, ...] = ()
     raters: int = Field(ge=0)
     items: int = Field(ge=0)
     split: str | None = None

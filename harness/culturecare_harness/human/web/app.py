@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 from culturecare import CultureCareError
-from culturecare_harness.human.forms import languages, select_language
+from culturecare_harness.human.forms import LONGEST_TEXT, languages, select_language
 from culturecare_harness.human.items import asked
 from culturecare_harness.human.ratings import LEFT_OUT
 from culturecare_harness.human.web.consents import give_consent, read_consent
@@ -54,6 +54,8 @@ _WANTED = "open"
 _NOT_STORED = 507
 """Insufficient Storage (RFC 4918, 11.5): what was sent is right, but the disk does not take it."""
 _LONGEST_AGE = dt.timedelta(days=30)
+_MOST_DIGITS = 12
+"""Most digits of a number that a page sends: no page knows of more answers or waits for more milliseconds."""
 
 
 class _Headers:
@@ -127,6 +129,7 @@ def create_app(
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     say: Callable[[str], None] = lambda _: None,
     organiser: str | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> FastAPI:
     """The app: `/` asks for an access code, `/r/CODE` shows a rater what they have to rate.
 
@@ -136,6 +139,7 @@ def create_app(
         now: Tells the time, with a time zone.
         say: Takes sentences on what goes on, from several threads.
         organiser: Path of the organiser's page, such as `/organiser/SECRET`; without it there is none.
+        names: Raters' names, by rater, for the organiser's page alone.
 
     Raises:
         CultureCareError: A rater has no code, two have the same, or ratings or consents do not fit the packet.
@@ -148,7 +152,7 @@ def create_app(
         app.add_route(path, _threaded(site, show), methods=methods)
     app.add_exception_handler(404, lambda request, _: _html(gate_page(_stranger(site, request), wrong=False), 404))
     app.add_middleware(_Headers, organiser=organiser)
-    return app if organiser is None else _with_organiser(app, organiser, site)
+    return app if organiser is None else _with_organiser(app, organiser, site, names or {})
 
 
 def _open_site(packet: OpenPacket, tokens: Mapping[str, str], now: Callable[[], dt.datetime], say: Callable[[str], None]) -> _Site:
@@ -161,13 +165,13 @@ def _open_site(packet: OpenPacket, tokens: Mapping[str, str], now: Callable[[], 
     return _Site(packet, {rater: tokens[rater] for rater in packet.assignments}, journals, now, say)
 
 
-def _with_organiser(app: FastAPI, path: str, site: _Site) -> FastAPI:
+def _with_organiser(app: FastAPI, path: str, site: _Site, names: Mapping[str, str]) -> FastAPI:
     # Read by gradio when it is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     from culturecare_harness.human.web.organiser import mount
 
-    return mount(app, path, site.packet, site.tokens, site.journals)
+    return mount(app, path, site.packet, site.tokens, site.journals, names)
 
 
 def _check_tokens(packet: OpenPacket, tokens: Mapping[str, str]) -> None:
@@ -351,6 +355,8 @@ def _leave(site: _Site, known: _Known, place: int, fields: Mapping[str, str]) ->
     """Keeps a page's answers and goes on, unless something is missing; or leaves the item out."""
     name = site.packet.assignment(known.rater).items[place]
     reason = fields.get("reason", "").strip()
+    if len(reason) > LONGEST_TEXT:
+        raise FormError(f"the reason has {len(reason)} characters, but a text has at most {LONGEST_TEXT}")
     was_open = place in known.journal.open_places()
     if "leave_out" in fields:
         required = [(question.key, label) for question, label in _questions(site, name) if question.required]
@@ -391,7 +397,8 @@ def _read(site: _Site, name: str, fields: Mapping[str, str]) -> Read:
 def _changed(known: _Known, name: str, read: Read, fields: Mapping[str, str]) -> dict[Cell, Answer]:
     """Those of a page's answers that its rater changed there, so that a page left open long ago does not undo what was said since."""
     seen = fields.get("seen", "")
-    shown = known.journal.of_item(name, int(seen)) if seen.isascii() and seen.isdecimal() else {}
+    is_number = seen.isascii() and seen.isdecimal() and len(seen) <= _MOST_DIGITS
+    shown = known.journal.of_item(name, int(seen)) if is_number else {}
     return {
         cell: answer
         for cell, answer in read.answers.items()
@@ -426,7 +433,7 @@ def _answer(site: _Site, request: Request, fields: Mapping[str, str]) -> Respons
     age = fields.get("age", "0")
     if not (age.isascii() and age.isdecimal()):
         raise FormError(f"age {age[:40]!r} is no number of milliseconds")
-    waited = min(dt.timedelta(milliseconds=min(int(age[:12]), 10**11)), _LONGEST_AGE)
+    waited = min(dt.timedelta(milliseconds=min(int(age[:_MOST_DIGITS]), 10**11)), _LONGEST_AGE)
     given = known.journal.give(name, read.answers, waited)
     return JSONResponse({"written": given.written, "passed_over": given.passed_over})
 

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 from culturecare import CultureCareError
 from culturecare_harness.human.forms import LONGEST_TEXT
 from culturecare_harness.human.items import asked
+from culturecare_harness.human.ratings import TAKEN_BACK
 from culturecare_harness.human.web.journal import Answer
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ def read_form(body: bytes) -> dict[str, str]:
 
 
 def read_answers(form: Form, item: Item, fields: Mapping[str, str]) -> Read:
-    """Reads the answers about an item. Fields that are not there say nothing; a text that was emptied is an answer without a value.
+    """Reads the answers about an item.
+
+    Fields that are not there say nothing; a text that was emptied is an answer without a value, for the reason `TAKEN_BACK`.
 
     Raises:
         FormError: A field holds what is no answer to its question.
@@ -95,7 +98,7 @@ def _read_answer(question: Question, given: str) -> Answer:
         text = "\n".join(given.splitlines()).strip()
         if len(text) > LONGEST_TEXT:
             raise FormError(f"question {question.key!r}: has {len(text)} characters, but a text has at most {LONGEST_TEXT}")
-        return Answer(text or None)
+        return Answer(text) if text else Answer(None, TAKEN_BACK)
     known = {str(value.value): value.value for value in question.values}
     if given not in known:
         raise FormError(f"question {question.key!r}: {given[:40]!r} is not one of {', '.join(known)}")

@@ -125,7 +125,7 @@ class Journal:
                 at = now - age
                 before = there.get((key, label))
                 if before is not None:
-                    if age > _IN_FLIGHT and before.at > at:
+                    if age > _IN_FLIGHT and before.at > at and not before.blank:
                         passed_over += 1
                         continue
                     # The later answer counts, also where the clock was set back in between.

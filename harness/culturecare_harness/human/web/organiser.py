@@ -8,6 +8,7 @@ import gradio as gr
 
 from culturecare import cultures
 from culturecare_harness.human.forms import select_language
+from culturecare_harness.human.items import called
 from culturecare_harness.human.ratings import completeness
 from culturecare_harness.human.web.consents import read_consent
 
@@ -90,7 +91,9 @@ def standings(packet: OpenPacket, tokens: Mapping[str, str], journals: Mapping[s
     return found
 
 
-def mount(app: FastAPI, path: str, packet: OpenPacket, tokens: Mapping[str, str], journals: Mapping[str, Journal]) -> FastAPI:
+def mount(
+    app: FastAPI, path: str, packet: OpenPacket, tokens: Mapping[str, str], journals: Mapping[str, Journal], names: Mapping[str, str]
+) -> FastAPI:
     """Adds the organiser's page to the app.
 
     Args:
@@ -99,6 +102,7 @@ def mount(app: FastAPI, path: str, packet: OpenPacket, tokens: Mapping[str, str]
         packet: What is rated.
         tokens: Raters' access codes, by rater.
         journals: Raters' answers, by rater.
+        names: Raters' names, by rater, of those who have one.
 
     Returns:
         The app.
@@ -106,7 +110,7 @@ def mount(app: FastAPI, path: str, packet: OpenPacket, tokens: Mapping[str, str]
 
     def look(request: gr.Request) -> list[list[str | int]]:
         base = f"{request.url.scheme}://{request.headers['host']}"
-        return [_row(standing, base) for standing in standings(packet, tokens, journals)]
+        return [_row(standing, base, names) for standing in standings(packet, tokens, journals)]
 
     blocks = _blocks(packet.packet.id, look)
     served: FastAPI = gr.mount_gradio_app(
@@ -151,9 +155,9 @@ def _blocks(packet_id: str, look: Callable[[gr.Request], list[list[str | int]]])
     return blocks
 
 
-def _row(standing: Standing, base: str) -> list[str | int]:
+def _row(standing: Standing, base: str, names: Mapping[str, str]) -> list[str | int]:
     return [
-        standing.rater,
+        called(standing.rater, names),
         standing.state,
         standing.finished,
         standing.items,

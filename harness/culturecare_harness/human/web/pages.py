@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from culturecare_harness.human.forms import LONGEST_TEXT, select_language
 from culturecare_harness.human.items import asked, instructions
-from culturecare_harness.human.ratings import LEFT_BLANK, LEFT_OUT
+from culturecare_harness.human.ratings import LEFT_BLANK, LEFT_OUT, TAKEN_BACK
 from culturecare_harness.human.web.fields import cell_name, place_name
 from culturecare_harness.human.web.journal import is_left_out
 from culturecare_harness.human.web.words import select_words
@@ -249,12 +249,14 @@ def item_page(visit: Visit, packet: OpenPacket, rater: str, form: Form, state: I
 
 
 def _instructions(packet: OpenPacket, rater: str, visit: Visit) -> tuple[str, ...]:
-    return instructions(packet, rater, select_language(visit.language).interface)
+    return (*instructions(packet, rater, select_language(visit.language).interface), select_words(visit.language).saving)
 
 
 def _given_reason(given: Mapping[Cell, Rating]) -> str:
     """The first reason that a rater wrote themselves, empty where there is none."""
-    return next((rating.reason for rating in given.values() if rating.reason and rating.reason not in {LEFT_OUT, LEFT_BLANK}), "")
+    return next(
+        (rating.reason for rating in given.values() if rating.reason and rating.reason not in {LEFT_OUT, LEFT_BLANK, TAKEN_BACK}), ""
+    )
 
 
 def _ask(question: Question, label: str | None, item: Item, state: ItemState) -> _Asked:

@@ -10,13 +10,13 @@ import socket
 from typing import TYPE_CHECKING
 
 from culturecare import CultureCareError
-from culturecare_harness.human.items import RATINGS, open_packet, read_tokens
+from culturecare_harness.human.items import RATINGS, called, open_packet, read_names, read_tokens
 from culturecare_harness.human.ratings import completeness, ratings_path, read_ratings
 from culturecare_harness.human.web.app import create_app
 from culturecare_harness.human.web.consents import read_consent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from culturecare_harness.human.items import OpenPacket
@@ -44,13 +44,13 @@ def serve(folder: Path, progress: Progress, *, host: str = "127.0.0.1", port: in
     import uvicorn
 
     packet = open_packet(folder)
-    tokens = read_tokens(folder)
+    tokens, names = read_tokens(folder), read_names(folder)
     organiser = f"/organiser/{secrets.token_urlsafe(16)}"
     _check_writable(packet)
     with _alone(folder), _listen(host, port) as listening:
-        app = create_app(packet, tokens, say=progress.say, organiser=organiser)
+        app = create_app(packet, tokens, say=progress.say, organiser=organiser, names=names)
         base = f"http://{_shown(host)}:{listening.getsockname()[1]}"
-        for sentence in overview(packet, tokens, base):
+        for sentence in overview(packet, tokens, base, names):
             progress.say(sentence)
         if not _is_loopback(host):
             progress.say(
@@ -66,7 +66,7 @@ def serve(folder: Path, progress: Progress, *, host: str = "127.0.0.1", port: in
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3)
         with contextlib.suppress(KeyboardInterrupt):  # Raised again by uvicorn, once it has shut down.
             uvicorn.Server(config).run(sockets=[listening])
-        for sentence in overview(packet, tokens, base):
+        for sentence in overview(packet, tokens, base, names):
             progress.say(sentence)
 
 
@@ -94,25 +94,27 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def overview(packet: OpenPacket, tokens: dict[str, str], base: str) -> list[str]:
+def overview(packet: OpenPacket, tokens: Mapping[str, str], base: str, names: Mapping[str, str] | None = None) -> list[str]:
     """A sentence for each rater: their address, who they are, and how far they have come.
 
     Args:
         packet: The packet.
         tokens: Raters' access codes, by rater.
         base: Address of the server.
+        names: Raters' names, by rater, of those who have one.
 
     Raises:
         CultureCareError: A file of ratings does not fit the packet.
     """
     sentences = []
-    longest = max(map(len, packet.assignments), default=0)
+    shown = {rater: called(rater, names or {}) for rater in packet.assignments}
+    longest = max(map(len, shown.values()), default=0)
     for found in completeness(packet, read_ratings(packet)):
         done = "finished" if found.complete else f"{found.finished} of {found.items}"
         if read_consent(packet, found.rater) is None:
             done = f"{found.items} items, not begun"
         language = packet.assignment(found.rater).language
-        sentences.append(f"  {base}/r/{tokens[found.rater]}  {found.rater:<{longest}}  {language}  {done}")
+        sentences.append(f"  {base}/r/{tokens[found.rater]}  {shown[found.rater]:<{longest}}  {language}  {done}")
     return sentences
 
 

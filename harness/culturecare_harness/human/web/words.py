@@ -20,6 +20,7 @@ class Words(Record):
 
     Attributes:
         posts: Names the links to all of a rater's posts.
+        saving: Tells raters that answers are saved as they are given, besides the instructions that hold for workbooks too.
         not_saved: Stands on an item's page whose answers the server does not take because it is not there.
         not_stored: Stands there where the server cannot write them down.
         problem: Stands on the page where the server failed.
@@ -30,6 +31,7 @@ class Words(Record):
     resume: Text
     language: Text
     skip: Text
+    saving: Text
     posts: Text
     places_once: Text
     left_out: Text
