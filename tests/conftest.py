@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from culturecare import RELEASE_VARIABLE, Instance, load_instances
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # A busy machine is no failure; `timeout` in pyproject.toml ends what hangs.
 settings.register_profile("culturecare", deadline=None)
@@ -31,17 +26,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture(scope="session")
-def _stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where a test has its store next: one folder for all, since most tests make none and need no folder of their own."""
-    folder = tmp_path_factory.mktemp("stores")
-    return (folder / f"{number}.sqlite3" for number in itertools.count())
-
-
 @pytest.fixture(autouse=True)
-def _store_of_its_own(_stores: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def _store_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keeps each test's verdicts apart, and out of the user's store."""
-    monkeypatch.setenv("CULTURECARE_STORE", str(next(_stores)))
+    monkeypatch.setenv("CULTURECARE_STORE", str(tmp_path / "verdicts.sqlite3"))
 
 
 @pytest.fixture(scope="session")
