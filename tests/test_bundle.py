@@ -74,9 +74,9 @@ def test_the_corpus_has_as_many_distinct_cases_as_the_board_was_promised() -> No
 def test_a_hostile_bundle_is_refused_with_a_reason_or_is_inert(case: hostile.Case, tmp_path: Path) -> None:
     path = case.make(tmp_path)
     before = everything_below(tmp_path)
-    start = time.perf_counter()
+    start = time.process_time()
     reasons = reasons_of(path)
-    assert time.perf_counter() - start < SLOWEST
+    assert time.process_time() - start < SLOWEST
     assert everything_below(tmp_path) == before
     if case.reason is None:
         assert reasons == []

@@ -90,9 +90,9 @@ def test_replies_of_fewer_than_eight_words_have_no_passage() -> None:
 
 
 def test_a_model_that_repeats_itself_without_end_takes_no_longer() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(sketch(saying(["again and again and again and " * 1000 for _ in HONEST]))) <= SIZE
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_fingerprints_are_the_same_on_every_machine() -> None:

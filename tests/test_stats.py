@@ -227,7 +227,7 @@ def test_intervals_of_ranks_cover_the_true_rank_at_least_as_often_as_they_say(ap
 
 def test_ten_thousand_rows_take_less_than_two_seconds() -> None:
     generator = np.random.default_rng(3)
-    start = time.perf_counter()
+    start = time.process_time()
     best, worst = rank_intervals(generator.uniform(1, 5, 10_000), np.full(10_000, 0.05), np.full(10_000, 100.0))
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert (best <= worst).all()
