@@ -371,7 +371,8 @@ def parse_record(model: type[R], fields: object, *, where: str) -> R:
             raise DataError(f"{where}: {field}: {hint}{more}") from error
         # What is wrong with a whole record is said by its message; the record itself would be too much to show.
         given = "" if first["type"] == "missing" or not first["loc"] else f", not {_shorten(first['input'])}"
-        message = first["msg"].removeprefix("Value error, ")
+        # Pydantic would name a class of this project.
+        message = "must be an object" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
         raise DataError(f"{where}: {field}: {message[:1].lower()}{message[1:]}{given}{more}") from error
 
 
@@ -559,19 +560,20 @@ def read_instances(path: Path, split: Split, key: str | None = None) -> Iterator
     Raises:
         DataError: A line does not fit the schema; the message names file, line and field.
     """
-    by_name = {culture.name: culture.key for culture in cultures().values()}
+    by_name = {name.casefold(): culture.key for culture in cultures().values() for name in (culture.name, culture.key)}
     for number, fields in read_json_lines(path):
         where = f"{path}:{number}"
         row = parse_record(_RawRow, fields, where=where)
-        if row.culture not in by_name:
-            raise DataError(f"{where}: culture: unknown culture {row.culture!r}; known are {', '.join(by_name)}")
-        if key is not None and by_name[row.culture] != key:
+        if row.culture.casefold() not in by_name:
+            known = ", ".join(culture.name for culture in cultures().values())
+            raise DataError(f"{where}: culture: unknown culture {row.culture!r}; known are {known}")
+        if key is not None and by_name[row.culture.casefold()] != key:
             raise DataError(f"{where}: culture: {row.culture!r} in the file of {cultures()[key].name!r}")
         if unknown := sorted(set(row.post.demographic_info) - set(DEMOGRAPHIC_FIELDS)):
             raise DataError(f"{where}: post.demographic_info.{unknown[0]}: is not one of {', '.join(DEMOGRAPHIC_FIELDS)}")
         if row.training == "allowed" and split in ("test", "sample"):
             raise DataError(f"{where}: training: is never allowed on split {split!r}, which is the benchmark")
-        instance = _instance_of(row, by_name[row.culture], split)
+        instance = _instance_of(row, by_name[row.culture.casefold()], split)
         if split == "own" and instance.excerpt:
             raise DataError(f"{where}: post.text: is an address, but split 'own' needs the text of every post")
         yield instance

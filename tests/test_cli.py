@@ -434,6 +434,23 @@ def start(run: Path, store: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
 
 
+def test_an_interrupted_command_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("culturecare_harness.judges.judges", interrupted)
+    assert called(["judges"], monkeypatch) == 130
+    assert capsys.readouterr().err == "Stopped. The same command goes on from here.\n"
+
+
+@pytest.mark.parametrize("split", ["test", "sample"])
+def test_the_benchmark_is_refused_as_training_data_by_its_name(
+    split: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert called(["adapt", "--model", "m", "--data", split, "--out", "adapter"], monkeypatch) == 2
+    assert f"split '{split}' is the benchmark's, and no model is trained on it; take --data train" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A finished run and its store."""

@@ -371,7 +371,7 @@ def test_why_a_judge_s_figure_has_no_interval_is_said(tmp_path: Path, release: P
     file = tmp_path / "score.json"
     file.write_text(json.dumps(people), encoding="utf-8")
     table = table_of(report_of(whole, release=release, people=[file]).quality, "The judge llama-3.1-70b held against people")
-    assert table.note.endswith("Without a value or an interval: Cultural, Kendall: too few posts.")
+    assert table.note.endswith("Without a value or an interval: Kendall of Cultural: too few posts.")
 
 
 def test_checks_say_their_coverage(tmp_path: Path, release: Path, whole: Path) -> None:

@@ -222,6 +222,29 @@ def test_a_file_of_own_posts_that_changed_is_read_again(tmp_path: Path) -> None:
     assert [instance.annotator for instance in select_instances(selection)] == ["marker-8b"]
 
 
+def test_scores_of_an_adapter_on_split_train_are_said_to_be_no_benchmark(tmp_path: Path) -> None:
+    learner = ModelChoice(name="m", arguments={"peft": adapter(tmp_path / "adapter", "synthetic-german-09")})
+    notes = manifest_of(learner, ["standard"], Selection(split="train", cultures=("german",)), Generation()).notes
+    assert "its scores on them are no benchmark" in " ".join(notes)
+
+
+@pytest.mark.parametrize("name", ["American", "american", "AMERICAN"])
+def test_a_culture_may_be_named_as_on_the_command_line(tmp_path: Path, name: str) -> None:
+    own_posts(tmp_path / "posts.jsonl")
+    row = json.loads((tmp_path / "posts.jsonl").read_text(encoding="utf-8"))
+    (tmp_path / "posts.jsonl").write_text(json.dumps({**row, "culture": name}), encoding="utf-8")
+    [instance] = load_instances("own", None, tmp_path / "posts.jsonl")
+    assert instance.culture == "american"
+
+
+def test_what_is_no_object_is_said_without_a_name_of_this_projects_classes(tmp_path: Path) -> None:
+    own_posts(tmp_path / "posts.jsonl")
+    row = json.loads((tmp_path / "posts.jsonl").read_text(encoding="utf-8"))
+    (tmp_path / "posts.jsonl").write_text(json.dumps({**row, "response": None}), encoding="utf-8")
+    with pytest.raises(DataError, match=r"posts\.jsonl:1: response: must be an object, not None"):
+        load_instances("own", None, tmp_path / "posts.jsonl")
+
+
 def test_what_an_adapter_has_not_seen_it_is_benchmarked_on(tmp_path: Path) -> None:
     selection = Selection(split="sample", cultures=("german",), per_culture=1)
     learner = ModelChoice(name=str(tmp_path / "base"), arguments={"peft": adapter(tmp_path / "adapter", "another-post")})

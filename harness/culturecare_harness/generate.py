@@ -426,9 +426,10 @@ def _errors_named(choice: ModelChoice, *further: type[Exception]) -> Iterator[No
     try:
         yield
     except ModuleNotFoundError as error:
-        raise CultureCareError(
-            f"backend {choice.backend!r} needs the module {error.name!r}: pip install 'culturecare[hf]' or 'culturecare[api]'"
-        ) from error
+        extra = "api" if "completions" in choice.backend else "hf"
+        install = f"'culturecare[{extra}]'" if extra == "api" or choice.backend == "hf" else f"'lm_eval[{choice.backend}]'"
+        needed = f" (it lacks {error.name!r})" if error.name else ""
+        raise CultureCareError(f"backend {choice.backend!r} is not installed{needed}: pip install {install}") from error
     except told as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise CultureCareError(f"model {choice.shown_name!r} on backend {choice.backend!r}: {reason}") from error

@@ -13,6 +13,7 @@ from culturecare import CultureCareError, DataError, Record
 from culturecare_harness.adaptation.leakage import ADAPTATION, post_hash, trained_on
 from culturecare_harness.annotation.posts import annotator_note
 from culturecare_harness.backends import Metered, check_backend, open_backend
+from culturecare_harness.counting import counted
 from culturecare_harness.dataset import Selection, select_instances
 from culturecare_harness.engines import Engine
 from culturecare_harness.generate import Generation, ModelChoice, generate_replies
@@ -126,7 +127,7 @@ def manifest_of(choice: ModelChoice, strategies: Iterable[str], selection: Selec
         generation=generation,
         base_identity=None if choice.adapter is None else choice.base.identity,
         held_out=selection.held_out,
-        notes=tuple(_adapter_notes(choice)),
+        notes=tuple(_adapter_notes(choice, selection)),
     )
 
 
@@ -327,7 +328,7 @@ def judge_and_score(
         return result, path
     stem = f"{judge.name}-{judge.judge.settings_hash[:6]}{judge.judge.prompt_hash[:6]}"
     size = len(select_rubric(judge.rubric).dimensions)
-    progress.say(f"Judging {len(replies)} replies by {judge.name} ({judge.mode}).")
+    progress.say(f"Judging {counted(len(replies), 'reply', 'replies')} by {judge.name} ({judge.mode}).")
     count = counter(progress, len(replies) * size)
     items = [JudgeItem(reply_id=reply.id, post=posts[reply.instance_id], reply=reply.text) for reply in replies]
     if options.engine == "ray":
@@ -377,7 +378,7 @@ def _posts(selection: Selection) -> dict[str, str]:
 def _run_notes(manifest: Manifest, instances: Sequence[Instance]) -> list[str]:
     notes = list(manifest.notes)
     if manifest.per_culture is not None:
-        notes.append(f"A trial: at most {manifest.per_culture} instances of each culture.")
+        notes.append(f"A trial: at most {counted(manifest.per_culture, 'instance')} of each culture.")
     if manifest.held_out:
         notes.append("On the half of split 'test' that is never trained on.")
     synthetic = sum(instance.synthetic for instance in instances)
@@ -394,9 +395,11 @@ def _record_of(choice: ModelChoice) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
-def _adapter_notes(choice: ModelChoice) -> Iterable[str]:
+def _adapter_notes(choice: ModelChoice, selection: Selection) -> Iterable[str]:
     if choice.adapter is None:
         return
+    if selection.split == "train":
+        yield "Split 'train' is for training: the adapter may have learnt these posts, and its scores on them are no benchmark."
     record = _record_of(choice)
     if record is None:
         yield "The adapter has no record of what it was trained on, so that these posts may be among it."

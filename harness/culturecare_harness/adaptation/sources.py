@@ -269,6 +269,11 @@ def load_training_data(
         preferences: list[Preference] = []
     else:
         path = Path(data)
+        if data in ("sample", "test") and not path.exists():
+            raise CultureCareError(
+                f"split {data!r} is the benchmark's, and no model is trained on it; take --data {PACKAGED_SPLIT}, a file of yours, or, "
+                "with a written arrangement (--training-permission), a file of the released annotations"
+            )
         if path.is_dir():
             refuse_folder(path, permission)
         kind = _kind_of_file(path)

@@ -16,6 +16,10 @@ from culturecare_harness.cli._app import app
 __all__ = ["app", "main"]
 
 
+_INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
+
+
 def _one_line(error: TyperException) -> str:
     describe = getattr(error, "format_message", error.__str__)
     return " ".join(str(describe()).split())
@@ -26,14 +30,18 @@ def main() -> None:
     from culturecare import CultureCareError
 
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == _INTERRUPTED:
+            typer.echo("Stopped. The same command goes on from here.", err=True)
+        sys.exit(code)
     except typer.Abort:
         sys.exit(1)
     except TyperException as error:
         # Click would print a usage, a hint and a panel; one line says it.
         context = getattr(error, "ctx", None)
         if message := _one_line(error):  # Empty where a command was called without arguments and has shown its help.
-            typer.echo(f"error: {message.rstrip('.')}. See {context.command_path if context else 'culturecare'} --help.", err=True)
+            end = "" if message.endswith("?") else "."
+            typer.echo(f"error: {message.rstrip('.')}{end} See {context.command_path if context else 'culturecare'} --help.", err=True)
         sys.exit(2)
     except CultureCareError as error:
         typer.echo(f"error: {error}", err=True)
@@ -41,6 +49,3 @@ def main() -> None:
     except OSError as error:
         typer.echo(f"error: {error.filename or 'the operating system'}: {error.strerror or error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on from here.", err=True)
-        sys.exit(130)

@@ -138,4 +138,8 @@ def show(result: Result, path: Path) -> None:
     from culturecare_harness.terminal import print_result
 
     print_result(result, console())
+    from culturecare_harness.runs import REPLIES
+
+    if (replies := path.with_name(REPLIES)).is_file():  # Beside the result, unless samples of lm-eval were judged.
+        typer.echo(f"Replies: {replies}")
     typer.echo(f"Result file: {path}")

@@ -322,7 +322,11 @@ def _notes(
         "Attention checks and repeated items count for the raters' own table alone.",
     ]
     if failed:
-        done = "are left out (the tables with them: with_failed)" if exclude_failed else "count (the tables without them: without_failed)"
+        done = (
+            "are left out (the result file has the tables with them too)"
+            if exclude_failed
+            else "count (the result file has the tables without them too)"
+        )
         why = "; ".join(f"{one.rater} {' and '.join(one.failed)}" for one in quality if one.failed)
         notes.append(f"Raters who failed {done}: {why}.")
     if absent := [culture for culture in packet.packet.items if culture not in answers.cultures]:

@@ -10,6 +10,7 @@ from culturecare_harness.report.figures import (
     cultures_listed,
     grade,
     interval,
+    listed,
     number,
     of_all,
     percent,
@@ -215,13 +216,17 @@ def _against_people(one: JudgeQuality) -> tuple[str, ...]:
 
 def _without_interval(people: PeopleScores, judge: JudgeAgainstPeople) -> str:
     """Why numbers lack their interval, or are missing."""
-    reasons = [
-        f"{people.name_of(one.metric)}, {what}: {found.reason}"
-        for one in judge.metrics
-        for what, found in _numbers(one)
-        if found.reason is not None
-    ]
-    return f" Without a value or an interval: {'; '.join(reasons)}." if reasons else ""
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for one in judge.metrics:
+        for what, found in _numbers(one):
+            if found.reason is not None:
+                lacking.setdefault((found.reason, what), []).append(people.name_of(one.metric))
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for (reason, what), metrics in lacking.items():
+        where = "every score" if len(metrics) == len(judge.metrics) > 1 else listed(metrics)
+        by_reason.setdefault((reason, where), []).append(what)
+    told = [f"{listed(names)} of {where}: {reason}" for (reason, where), names in by_reason.items()]
+    return f" Without a value or an interval: {'; '.join(told)}." if told else ""
 
 
 def _numbers(one: JudgeQuality) -> Iterable[tuple[str, Coefficient]]:
