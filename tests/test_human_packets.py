@@ -228,14 +228,18 @@ def test_a_check_says_openly_what_to_answer(made: MadePacket) -> None:
 
 
 @pytest.mark.parametrize("code", sorted(languages()))
-def test_a_check_is_wholly_in_the_language_that_raters_are_asked_in(tmp_path: Path, code: str) -> None:
+def test_a_check_is_in_the_language_that_raters_are_asked_in_and_in_english(tmp_path: Path, code: str) -> None:
     made = small_packet(tmp_path / "packet", ask_in={"american": code})
     check = next(entry for entry in made.key.entries if entry.kind == "check" and entry.culture == "american")
     item = made.packet.items[check.item]
     assert item.language == "en"  # The post's.
-    question = made.packet.packet.wordings[code].question(check.question or "")
-    answer = f"{check.expected} ({question.wording(check.expected or 0)})"
-    assert item.replies[0].text == select_language(code).interface.check.format(question=question.name, answer=answer)
+
+    def said(language: str) -> str:
+        question = made.packet.packet.wordings[language].question(check.question or "")
+        answer = f"{check.expected} ({question.wording(check.expected or 0)})"
+        return select_language(language).interface.check.format(question=question.name, answer=answer)
+
+    assert item.replies[0].text == "\n\n".join(said(language) for language in dict.fromkeys((code, "en")))
 
 
 def test_so_many_checks_as_suit_the_items_are_taken_and_more_refused(tmp_path: Path) -> None:

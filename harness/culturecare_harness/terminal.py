@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from culturecare import cultures
 from culturecare_harness.counting import counted
+from culturecare_harness.wide_tables import WideTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +47,7 @@ def print_result(result: Result, console: Console) -> None:
         + (f"judged by {judge.name} ({judge.model}, {judge.mode}, rubric {judge.rubric} {judge.prompt_hash})" if judge else "not judged"),
         highlight=False,
     )
-    console.print(_score_table(result.scores, result.strategies, dataset.cultures, judged=judge is not None))
+    _score_table(result.scores, result.strategies, dataset.cultures, judged=judge is not None).print(console)
     if result.coverage is not None:
         _print_coverage(result.coverage, result.reasons, console)
     _print_notes(result.notes, console)
@@ -62,21 +61,21 @@ def print_jury_result(result: JuryResult, console: Console) -> None:
         f"(revision {dataset.revision}), judged by the jury {result.jury.name}",
         highlight=False,
     )
-    console.print(_score_table(result.scores, result.strategies, dataset.cultures, judged=True))
-    judges = Table(
-        "judge", "strategy", *_SUMMARIES, "coverage", title="Each judge, over all cultures", title_justify="left", header_style="bold"
-    )
+    _score_table(result.scores, result.strategies, dataset.cultures, judged=True).print(console)
+    judges = WideTable("Each judge, over all cultures", ("judge", "strategy"), (*_SUMMARIES, "coverage"))
     for name, scores in result.judges.items():
         of_all = {(score.strategy, score.metric): score for score in scores if score.culture == "all"}
         for strategy in result.strategies:
             means = [_mean(of_all[strategy, metric]) for metric in _SUMMARIES]
-            judges.add_row(name, strategy, *means, f"{result.judge_coverage[name]:.2f}")
-    console.print(judges)
-    agreement = Table("dimension", "Krippendorff's α", title="Agreement of the judges", title_justify="left", header_style="bold")
+            judges.add(name, strategy, *means, f"{result.judge_coverage[name]:.2f}")
+    judges.print(console)
+    reasons = ("why not",) if any(row.alpha is None for row in result.agreement) else ()
+    agreement = WideTable("Agreement of the judges", ("dimension",), ("Krippendorff's α",), reasons)
     for row in result.agreement:
         interval = "" if row.low is None or row.high is None else f" [{row.low:.2f}, {row.high:.2f}]"
-        agreement.add_row(row.metric, f"– ({row.reason})" if row.alpha is None else f"{row.alpha:.2f}{interval}")
-    console.print(agreement)
+        alpha = "–" if row.alpha is None else f"{row.alpha:.2f}{interval}"
+        agreement.add(row.metric, alpha, *((row.reason or "",) if reasons else ()))
+    agreement.print(console)
     _print_coverage(result.coverage, result.reasons, console)
     _print_notes(result.notes, console)
 
@@ -84,20 +83,21 @@ def print_jury_result(result: JuryResult, console: Console) -> None:
 def print_pairs_result(result: PairsResult, console: Console) -> None:
     """Prints comparisons: win, flip and tie rates over all cultures, and the ranking."""
     console.print(f"\nPreferences of the judge {result.judge.name} ({result.judge.model}, {result.judge.mode}), each pair in both orders")
-    table = Table("first", "second", "pairs", "win rate of the first", "flips", "ties", "position bias", "coverage", header_style="bold")
+    figures = ("pairs", "win rate of the first", "flips", "ties", "position bias", "coverage")
+    table = WideTable("Comparisons, over all cultures", ("first", "second"), figures)
     for row in result.summaries:
         if row.culture == "all":
             rates = (_rate(rate) for rate in (row.win_rate, row.flip_rate, row.tie_rate, row.position_bias))
-            table.add_row(row.first, row.second, str(row.pairs), *rates, f"{row.coverage:.2f}")
-    console.print(table)
+            table.add(row.first, row.second, str(row.pairs), *rates, f"{row.coverage:.2f}")
+    table.print(console)
     if result.ranking is not None:
-        ranking = Table("contestant", "strength (log-odds)", title="Bradley-Terry ranking", title_justify="left", header_style="bold")
+        ranking = WideTable("Bradley-Terry ranking", ("contestant",), ("strength (log-odds)",))
         for strength in result.ranking.strengths:
             interval = "" if strength.low is None or strength.high is None else f" [{strength.low:.2f}, {strength.high:.2f}]"
-            ranking.add_row(strength.contestant, f"{strength.strength:.2f}{interval}")
+            ranking.add(strength.contestant, f"{strength.strength:.2f}{interval}")
         if result.ranking.interval_reason is not None:
             ranking.caption = f"No intervals: {result.ranking.interval_reason}"
-        console.print(ranking)
+        ranking.print(console)
     _print_coverage(result.coverage, result.reasons, console)
     _print_notes(result.notes, console)
 
@@ -108,11 +108,10 @@ def _rate(rate: Rate) -> str:
     return f"{rate.mean:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
 
 
-def _score_table(all_scores: Sequence[Score], strategies: Iterable[str], keys: Sequence[str], *, judged: bool) -> Table:
-    table = Table(title_justify="left", header_style="bold")
-    columns = (*_SUMMARIES, "coverage") if judged else ()
-    for name in ("strategy", "culture", "replies", *columns, "same language", "characters"):
-        table.add_column(name, justify="left" if name in ("strategy", "culture") else "right")
+def _score_table(all_scores: Sequence[Score], strategies: Iterable[str], keys: Sequence[str], *, judged: bool) -> WideTable:
+    grades = (*_SUMMARIES, "coverage") if judged else ()
+    figures = ("replies", *grades, "same language", "characters")
+    table = WideTable("Mean grades" if judged else "Replies", ("strategy", "culture"), figures, align="right")
     scores = {(score.strategy, score.culture, score.metric): score for score in all_scores}
     for strategy in strategies:
         for culture in (*keys, "all"):
@@ -121,16 +120,16 @@ def _score_table(all_scores: Sequence[Score], strategies: Iterable[str], keys: S
             cells = [_mean(scores[strategy, culture, metric]) for metric in _SUMMARIES] if judged else []
             if judged:
                 cells.append(f"{scores[strategy, culture, 'overall'].coverage:.2f}")
-            table.add_row(
+            table.add(
                 strategy,
                 "all (mean)" if culture == "all" else cultures()[culture].name,
                 str(characters.n),
                 *cells,
                 "–" if language.mean is None else f"{100 * language.mean:.0f} %",
                 "–" if characters.mean is None else f"{characters.mean:.0f}",
-                end_section=culture == "all",
-                style="bold" if culture == "all" else None,
+                style="bold" if culture == "all" else "",
             )
+        table.end_section()
     return table
 
 
@@ -175,13 +174,12 @@ def print_verification(verification: Verification, console: Console) -> None:
 def _print_rejudged(rejudged: Rejudged, console: Console) -> None:
     from culturecare_harness.verification import APART, detection_probability
 
-    table = Table("strategy", "replies", "verdicts", "submitted less new, in grades", header_style="bold")
+    table = WideTable("Judged again", ("strategy",), ("replies", "verdicts", "submitted less new, in grades"))
     for row in rejudged.discrepancies:
         interval = "" if row.low is None or row.high is None else f" [{row.low:+z.3f}, {row.high:+z.3f}]"
-        table.add_row(
-            row.strategy, str(row.replies), str(row.verdicts), "–" if row.difference is None else f"{row.difference:+z.3f}{interval}"
-        )
-    console.print(table)
+        difference = "–" if row.difference is None else f"{row.difference:+z.3f}{interval}"
+        table.add(row.strategy, str(row.replies), str(row.verdicts), difference)
+    table.print(console)
     figures = {
         "mean absolute difference": rejudged.absolute,
         "correlation": rejudged.correlation,
@@ -211,13 +209,13 @@ def print_adaptation(record: AdaptationRecord, console: Console) -> None:
         highlight=False,
     )
     title = f"Loss on {counted(len(heldout.instances), 'held-out reply', 'held-out replies')}, in nats a token"
-    table = Table("culture", "base", "adapted", "difference", title=title, title_justify="left", header_style="bold")
+    table = WideTable(title, ("culture",), ("base", "adapted", "difference"))
     for culture, (base, adapted) in heldout.per_culture.items():
-        table.add_row(culture, f"{base:.3f}", f"{adapted:.3f}", f"{adapted - base:+z.3f}")
+        table.add(culture, f"{base:.3f}", f"{adapted:.3f}", f"{adapted - base:+z.3f}")
     compared = heldout.comparison
     ends = "" if compared.low is None or compared.high is None else f" [{compared.low:+z.3f}, {compared.high:+z.3f}]"
-    table.add_row("all", f"{heldout.base:.3f}", f"{heldout.adapted:.3f}", f"{heldout.adapted - heldout.base:+z.3f}{ends}")
-    console.print(table)
+    table.add("all", f"{heldout.base:.3f}", f"{heldout.adapted:.3f}", f"{heldout.adapted - heldout.base:+z.3f}{ends}")
+    table.print(console)
     _print_notes(record.notes, console)
 
 
@@ -239,16 +237,19 @@ def print_adapted(adapted: Adapted, console: Console) -> None:
         "differences are paired, with 95 % intervals; p after Holm's correction",
         highlight=False,
     )
-    table = Table("comparison", "score", "difference", "95 % interval", "p", "posts", header_style="bold")
-    for compared in (*adapted.same, *adapted.across):
+    rows = (*adapted.same, *adapted.across)
+    reasons = ("why not",) if any(compared.difference is None or compared.p_adjusted is None for compared in rows) else ()
+    table = WideTable("Differences", ("comparison", "score"), ("difference", "95 % interval", "p", "posts"), reasons)
+    for compared in rows:
+        reason = ""
         if compared.difference is None or compared.p_adjusted is None:
-            figures = [compared.reason or "", "", ""]
+            figures, reason = ["–", "", ""], compared.reason or ""
         else:
             p = "<0.001" if compared.p_adjusted < 0.001 else f"{compared.p_adjusted:.3f}"
             interval = "–" if compared.low is None or compared.high is None else f"[{compared.low:+z.2f}, {compared.high:+z.2f}]"
             figures = [f"{compared.difference:+z.2f}", interval, p]
-        table.add_row(f"{compared.a} less {compared.b}", compared.metric, *figures, str(compared.n))
-    console.print(table)
+        table.add(f"{compared.a} less {compared.b}", compared.metric, *figures, str(compared.n), *((reason,) if reasons else ()))
+    table.print(console)
     _print_notes(result.notes, console)
 
 

@@ -267,7 +267,9 @@ def _make_items_of(
     posts, language = material.posts[culture], design.asked_in[culture]
     drafts = [_Draft(post, tuple(material.conditions[condition] for condition in block)) for post, block in _spread(blocks, posts, chance)]
     items = [_blind(draft, material, culture, namer) for draft in drafts]
-    checks = [_check(material, posts, culture, design.wordings[language], namer, chance) for _ in range(design.checks)]
+    # In English too, since a rater may switch to it.
+    forms = [design.wordings[code] for code in dict.fromkeys((language, "en")) if code in design.wordings]
+    checks = [_check(material, posts, culture, forms, namer, chance) for _ in range(design.checks)]
     loads = _share_out(items, design.raters[culture], design.raters_per_item, chance)
     made, assignments = [*items, *checks], []
     for rater, load in loads.items():
@@ -693,8 +695,9 @@ def _item(name: str, post: str, culture: str, material: _Material, replies: tupl
     )
 
 
-def _check(material: _Material, posts: Sequence[str], culture: str, form: Form, namer: _Namer, chance: random.Random) -> _Made:
-    """An item whose only reply says openly that it is a check, and what to answer on one question."""
+def _check(material: _Material, posts: Sequence[str], culture: str, forms: Sequence[Form], namer: _Namer, chance: random.Random) -> _Made:
+    """An item whose only reply says openly, in each of the forms' languages, that it is a check, and what to answer on one question."""
+    form = forms[0]
     questions = [question for question in form.of_replies if question.values and question.required]
     if not questions:
         raise CultureCareError(
@@ -703,10 +706,7 @@ def _check(material: _Material, posts: Sequence[str], culture: str, form: Form, 
     post = chance.choice(list(posts))
     question, name = chance.choice(questions), namer()
     value = chance.choice(question.values)
-    # All of it in the language that the rater is asked in, whatever the post's: question and answer are found as the form words them.
-    interface = select_language(form.language).interface
-    answer = f"{value.value} ({value.wording})" if question.kind == "scale" else value.wording
-    reply = ItemReply(label=LABELS[0], text=interface.check.format(question=question.name, answer=answer))
+    reply = ItemReply(label=LABELS[0], text="\n\n".join(_asked_for(one, question.key, value.value) for one in forms))
     entry = KeyEntry(
         item=name,
         label=LABELS[0],
@@ -721,6 +721,14 @@ def _check(material: _Material, posts: Sequence[str], culture: str, form: Form, 
         expected=value.value,
     )
     return _Made(_item(name, post, culture, material, (reply,)), (entry,))
+
+
+def _asked_for(form: Form, key: str, value: int | str) -> str:
+    """The words of a check: question and answer are found as the form words them, whatever the post's language."""
+    question = next(question for question in form.questions if question.key == key)
+    wording = next(one.wording for one in question.values if one.value == value)
+    answer = f"{value} ({wording})" if question.kind == "scale" else wording
+    return select_language(form.language).interface.check.format(question=question.name, answer=answer)
 
 
 def _repeat(original: _Made, namer: _Namer, chance: random.Random) -> _Made:

@@ -1,23 +1,16 @@
-"""A packet's scores on the terminal, as tables.
-
-Wordings are broken into lines where they do not fit; figures never are. Where a terminal is too narrow for all columns of figures, they are
-shared out over several tables.
-"""
+"""A packet's scores on the terminal, as tables."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
 from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from culturecare import cultures
 from culturecare_harness.counting import counted
 from culturecare_harness.human.answers import answer_metric
 from culturecare_harness.human.condition_scores import ALL, metric_names
+from culturecare_harness.wide_tables import WideTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -88,9 +81,9 @@ def _print_otherwise(people: PeopleTables, which: str, names: Mapping[str, str],
             _print_choice(choice, names, console, f", {which}")
 
 
-def _rater_table(raters: Iterable[RaterQuality]) -> _Table:
+def _rater_table(raters: Iterable[RaterQuality]) -> WideTable:
     figures = ("items", "checks failed", "repeats alike", "apart", "mean", "spread", "severity", "seconds an item")
-    table = _Table("Raters", ("rater", "culture"), figures)
+    table = WideTable("Raters", ("rater", "culture"), figures)
     for one in raters:
         table.add(
             one.rater,
@@ -108,7 +101,7 @@ def _rater_table(raters: Iterable[RaterQuality]) -> _Table:
     return table
 
 
-def _agreement_table(people: PeopleTables, keys: Sequence[str], names: Mapping[str, str], which: str = "") -> _Table:
+def _agreement_table(people: PeopleTables, keys: Sequence[str], names: Mapping[str, str], which: str = "") -> WideTable:
     rows: list[tuple[str, dict[str, Coefficient]]] = []
     for culture, coefficients in ({**people.agreement_by_culture, ALL: people.agreement}).items():
         if culture not in keys:
@@ -117,7 +110,7 @@ def _agreement_table(people: PeopleTables, keys: Sequence[str], names: Mapping[s
         rows += [(culture, {one.name: one for one in coefficients if one.metric == metric}) for metric in metrics]
     columns = [name for name in _COEFFICIENTS if any(name in of_metric for _, of_metric in rows)]
     figures = (*(_COEFFICIENTS[name] for name in columns), "raters", "replies")
-    table = _Table(f"Agreement of the raters{which}", ("culture", "question"), figures)
+    table = WideTable(f"Agreement of the raters{which}", ("culture", "question"), figures)
     last = ""
     for culture, of_metric in rows:
         if culture != last and last:
@@ -129,11 +122,11 @@ def _agreement_table(people: PeopleTables, keys: Sequence[str], names: Mapping[s
     return table
 
 
-def _score_table(people: PeopleTables, keys: Sequence[str], names: Mapping[str, str], which: str = "") -> _Table:
+def _score_table(people: PeopleTables, keys: Sequence[str], names: Mapping[str, str], which: str = "") -> WideTable:
     summaries = [metric for metric in ("overall", "emotional", "cultural", "quality") if any(one.metric == metric for one in people.scores)]
     metrics = summaries or list(dict.fromkeys(one.metric for one in people.scores))
     figures = ("posts", *(_name(metric, names) for metric in metrics), "coverage")
-    table = _Table(f"Mean grades{which}", ("condition", "culture"), figures)
+    table = WideTable(f"Mean grades{which}", ("condition", "culture"), figures)
     found = {(one.condition, one.culture, one.metric): one for one in people.scores}
     for condition in dict.fromkeys(one.condition for one in people.scores):
         for culture in keys:
@@ -150,9 +143,9 @@ def _score_table(people: PeopleTables, keys: Sequence[str], names: Mapping[str, 
     return table
 
 
-def _contrast_table(people: PeopleTables, names: Mapping[str, str]) -> _Table:
+def _contrast_table(people: PeopleTables, names: Mapping[str, str]) -> WideTable:
     figures = ("models", "peers", "difference", "p (Holm)", "posts")
-    table = _Table("Models' replies against peers'", ("question", "answer"), figures)
+    table = WideTable("Models' replies against peers'", ("question", "answer"), figures)
     for one in people.contrasts:
         table.add(
             _name(one.question, names),
@@ -166,9 +159,9 @@ def _contrast_table(people: PeopleTables, names: Mapping[str, str]) -> _Table:
     return table
 
 
-def _rank_table(people: PeopleTables) -> _Table:
+def _rank_table(people: PeopleTables) -> WideTable:
     figures = ("mean rank", "came first", "strength (log-odds)", "posts", "coverage")
-    table = _Table("Order of the replies", ("condition",), figures)
+    table = WideTable("Order of the replies", ("condition",), figures)
     strengths = {} if people.strengths is None else {one.contestant: one for one in people.strengths.strengths}
     rows = [one for one in people.ranks if one.culture == ALL]
     for one in sorted(rows, key=lambda row: row.places + 1 if row.mean_rank is None else row.mean_rank):
@@ -188,9 +181,9 @@ def _rank_table(people: PeopleTables) -> _Table:
     return table
 
 
-def _win_table(people: PeopleTables, names: Mapping[str, str]) -> _Table:
+def _win_table(people: PeopleTables, names: Mapping[str, str]) -> WideTable:
     metrics = list(dict.fromkeys(one.metric for one in people.wins))
-    table = _Table("Win rate over the peer", ("condition",), (*(_name(metric, names) for metric in metrics), "posts"))
+    table = WideTable("Win rate over the peer", ("condition",), (*(_name(metric, names) for metric in metrics), "posts"))
     for condition in dict.fromkeys(one.condition for one in people.wins):
         rows = {one.metric: one for one in people.wins if one.condition == condition}
         cells = [_shares(rows[metric].rate.mean, rows[metric].rate.low, rows[metric].rate.high) for metric in metrics]
@@ -198,9 +191,9 @@ def _win_table(people: PeopleTables, names: Mapping[str, str]) -> _Table:
     return table
 
 
-def _comparison_table(people: PeopleTables, names: Mapping[str, str]) -> _Table:
+def _comparison_table(people: PeopleTables, names: Mapping[str, str]) -> WideTable:
     title = f"Conditions that differ: p < 0.05 after Holm's correction for {counted(len(people.comparisons), 'test')}"
-    table = _Table(title, ("first", "second", "metric"), ("first less second", "p (Holm)", "effect d", "posts"))
+    table = WideTable(title, ("first", "second", "metric"), ("first less second", "p (Holm)", "effect d", "posts"))
     for one in people.comparisons:
         if one.p_adjusted is not None and one.p_adjusted < 0.05:
             table.add(
@@ -220,10 +213,10 @@ def _comparison_table(people: PeopleTables, names: Mapping[str, str]) -> _Table:
 _STYLES = {"use": "bold green", "none": "bold red", "undecided": "bold yellow"}
 
 
-def _choice_table(choice: JudgeChoice, names: Mapping[str, str]) -> _Table:
+def _choice_table(choice: JudgeChoice, names: Mapping[str, str]) -> WideTable:
     figures = ("pairs ordered alike", "one of the people", "judge less a person", "α", "judge less people", "posts", "coverage")
     title = f"Judges against people, {_culture(choice.culture)}, {_name(choice.metric, names)}"
-    table = _Table(title, ("judge",), figures, ("why not",))
+    table = WideTable(title, ("judge",), figures, ("why not",))
     for place in choice.places:
         table.add(
             place.judge,
@@ -246,88 +239,6 @@ def _print_choice(choice: JudgeChoice, names: Mapping[str, str], console: Consol
     why = escape(f"{choice.reason}{also}.")
     by = escape(_name(choice.metric, names))
     console.print(f"{_culture(choice.culture)}, {by}{which}: [{style}]{escape(advice)}[/]: {why}", highlight=False)
-
-
-# --- Layout ----------------------------------------------------------------------------------------------------------------------
-
-_LEAST = 12
-"""Columns of the terminal that a wording is given at least, where it has so many letters."""
-
-_EDGES = 3
-"""Columns of the terminal that a column takes besides its text, for a line and a space on both sides; a table takes one more."""
-
-
-class _Row(NamedTuple):
-    """A row; `ends` says whether a line is drawn under it."""
-
-    cells: tuple[str, ...]
-    style: str
-    ends: bool
-
-
-@dataclass
-class _Table:
-    """A table of plain text: what rows are called, their figures, and remarks."""
-
-    title: str
-    labels: tuple[str, ...]
-    figures: tuple[str, ...]
-    remarks: tuple[str, ...] = ()
-    rows: list[_Row] = field(default_factory=list)
-    caption: str | None = None
-
-    @property
-    def headings(self) -> tuple[str, ...]:
-        return (*self.labels, *self.figures, *self.remarks)
-
-    def add(self, *cells: str, style: str = "") -> None:
-        """Adds a row."""
-        self.rows.append(_Row(cells, style, ends=False))
-
-    def end_section(self) -> None:
-        """Draws a line under the last row."""
-        if self.rows:
-            self.rows[-1] = self.rows[-1]._replace(ends=True)
-
-    def print(self, console: Console) -> None:
-        """Prints the table, or as many as its figures take; what rows are called stands in each of them."""
-        widths = [max(cell_len(row.cells[place]) for row in [_Row(self.headings, "", ends=False), *self.rows]) for place in self._places()]
-        of_figures = range(len(self.labels), len(self.labels) + len(self.figures))
-        least = [width if place in of_figures else min(width, _LEAST) for place, width in enumerate(widths)]
-        if self._width(self._places(), least) > console.width:
-            for place in of_figures:  # Headings are broken between words before a table is.
-                words = [*self.headings[place].split(), *(row.cells[place] for row in self.rows)]
-                least[place] = max(map(cell_len, words))
-        for number, shown in enumerate(self._share_out(least, console.width)):
-            title = f"{self.title} (continued)" if number else self.title
-            console.print(self._as_rich(title, shown, {place: least[place] for place in of_figures}))
-
-    def _places(self) -> list[int]:
-        return list(range(len(self.headings)))
-
-    @staticmethod
-    def _width(shown: Sequence[int], widths: Sequence[int]) -> int:
-        return sum(widths[place] + _EDGES for place in shown) + 1
-
-    def _share_out(self, least: Sequence[int], room: int) -> list[list[int]]:
-        """Which columns stand in which table: as many as there is room for, and one besides the labels in any case."""
-        places = self._places()
-        labels, rest = places[: len(self.labels)], places[len(self.labels) :]
-        tables = [list(labels)]
-        for place in rest:
-            if tables[-1] != labels and self._width([*tables[-1], place], least) > room:
-                tables.append(list(labels))
-            tables[-1].append(place)
-        return tables
-
-    def _as_rich(self, title: str, shown: Sequence[int], fixed: Mapping[int, int]) -> Table:
-        caption = None if self.caption is None else Text(self.caption)
-        table = Table(title=Text(title), title_justify="left", header_style="bold", caption=caption)
-        for place in shown:
-            table.add_column(Text(self.headings[place]), overflow="fold", width=fixed.get(place))
-        for row in self.rows:
-            table.add_row(*(Text(row.cells[place]) for place in shown), style=row.style, end_section=row.ends)
-        return table
 
 
 # --- Cells -----------------------------------------------------------------------------------------------------------------------
