@@ -122,6 +122,5 @@ def test_where_all_fits_there_is_one_table_of_each_kind(result: HumanResult) -> 
 
 
 def test_a_judges_reason_is_read_beside_its_figures(result: HumanResult) -> None:
-    if not result.judges:
-        pytest.skip("no judge graded what this form asks")
-    assert "why not" in shown(result, 80)
+    # No judge graded what psychologists are asked.
+    assert ("why not" in shown(result, 80)) is bool(result.judges)
