@@ -26,6 +26,7 @@ def test_a_profile_says_every_setting_that_can_move_a_weight(path: Path) -> None
     assert "#" in path.read_text(encoding="utf-8"), "says why its values are what they are"
 
 
+@pytest.mark.slow
 def test_lora_learns_ten_times_as_fast_as_trl_tunes_whole_models() -> None:
     from trl import SFTConfig
 

@@ -496,6 +496,7 @@ def test_packing_is_refused_where_attention_would_mix_examples(adapt: Adapt, mon
         adapt(quick("packing=true"))
 
 
+@pytest.mark.slow
 def test_preferences_are_learnt_against_the_model_without_its_adapter(adapt: Adapt, data: TrainingData) -> None:
     told = Told()
     settings = quick("max_steps=12", "gradient_accumulation=1", "batch_size=4", name="dpo")
@@ -553,6 +554,7 @@ def test_the_terminal_shows_steps_loss_and_time_left() -> None:
     assert re.search(r"Steps \(loss 2\.500\).*3/12.*-?[\d:-]+", screen.getvalue())
 
 
+@pytest.mark.slow
 def test_training_prints_nothing_and_reports_to_nobody(
     adapt: Adapt, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -594,6 +596,7 @@ def test_a_replys_loss_is_that_of_the_plain_model(model: Path, heldout: Sequence
     assert reply_losses(plain, encoded, 2) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_loss_before_and_after_is_compared_instance_by_instance(adapt: Adapt, heldout: Sequence[Example]) -> None:
     loss = adapt(quick("max_steps=20")).record.heldout
     assert len(loss.instances) == loss.comparison.n == len(heldout)
@@ -717,6 +720,7 @@ def test_a_half_written_checkpoint_is_passed_over(adapt: Adapt, kill: Kill, tmp_
     assert "Going on from the checkpoint at step 3 of 10." in told.sentences
 
 
+@pytest.mark.slow
 def test_where_no_checkpoint_is_whole_training_begins_anew(adapt: Adapt, tmp_path: Path) -> None:
     work = left_behind(tmp_path / "a", adapt(quick(), out="b").record, "checkpoint-4/optimizer.pt")
     assert latest_checkpoint(work) is None

@@ -189,6 +189,7 @@ def test_the_ceiling_is_each_rater_against_the_mean_of_the_others() -> None:
     assert ceiling.difference.value == pytest.approx(same - people)
 
 
+@pytest.mark.slow
 def test_a_judge_like_one_of_the_people_reaches_their_ceiling_and_a_poor_one_does_not() -> None:
     posts = 80
     grades, _ = study(9, posts=posts, raters=4)

@@ -273,6 +273,7 @@ def place_by_hand(folder: Path, made: Path, number: int) -> str:
     return name
 
 
+@pytest.mark.slow
 def test_no_hostile_bundle_takes_a_board_down_and_each_is_listed_with_its_reason(folder: Path, tmp_path: Path) -> None:
     before = files_of(folder)
     expected: dict[str, tuple[str, str]] = {}

@@ -610,12 +610,14 @@ def test_a_built_dataset_loads_by_its_name_offline_from_any_folder(workplace: Pa
     }
 
 
+@pytest.mark.slow
 def test_a_rebuild_with_another_release_is_honoured_and_so_is_the_return(workplace: Path) -> None:
     for name in ("two", "one"):
         python(BUILD, workplace, workplace, workplace / name, workplace / "datasets")
         assert python(LOAD, workplace, workplace)["id"] == f"chinese-{name}"
 
 
+@pytest.mark.slow
 def test_without_a_release_the_builder_has_no_test_split(tmp_path: Path) -> None:
     folders = python(BUILD, tmp_path, tmp_path, tmp_path / "datasets")
     assert list(folders) == ["all", *cultures()]

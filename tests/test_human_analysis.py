@@ -299,6 +299,7 @@ def test_a_judge_is_named_for_each_culture_and_over_all(judged: HumanResult) -> 
     assert all(list(judge.cultures) == ["german"] for judge in judged.judges)
 
 
+@pytest.mark.slow
 def test_severity_and_a_judges_bias_are_recovered_within_their_intervals(tmp_path: Path) -> None:
     inside, seen = 0, 0
     for seed in range(3):
@@ -643,6 +644,7 @@ def test_a_form_without_a_ranking_has_none(psychologists: HumanResult) -> None:
 # --- Which judge -----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_with_few_posts_no_judge_is_named_for_a_culture(tmp_path: Path) -> None:
     study = known_study(tmp_path, 6, copies=1, severities=(0.0, -0.3, 0.3))
     found = study.score(study.judge("good", 0.2))
@@ -708,6 +710,7 @@ def packet(tmp_path: Path, plain_study: Study) -> Path:
     return again.made.packet.folder
 
 
+@pytest.mark.slow
 def test_a_packet_is_scored_from_its_folder_and_the_file_says_the_same(packet: Path, plain_study: Study) -> None:
     good = plain_study.judge("good", 0.3)
     runs = [write_verdicts(packet.parent / "run", good)]

@@ -501,6 +501,7 @@ def test_what_is_imported_meanwhile_is_seen(desk: Desk) -> None:
     assert re.search(r'name="B.empathy" value="2"[^>]* checked', desk.get("1").text)
 
 
+@pytest.mark.slow
 def test_many_raters_and_tabs_at_once_lose_nothing(desk: Desk) -> None:
     chance = random.Random(1)  # noqa: S311 - no secret.
     work = []
@@ -763,6 +764,7 @@ def unserved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unserved")
 def test_the_organiser_is_told_addresses_and_progress(desk: Desk) -> None:
     from culturecare_harness.human.web import serve

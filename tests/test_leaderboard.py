@@ -660,6 +660,7 @@ def test_what_a_link_says_is_shown_inert(tables: Tables) -> None:
 # --- Checking an upload ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_uploaded_bundle_is_checked_and_deleted(tables: Tables, tmp_path: Path) -> None:
     space = pytest.importorskip("culturecare_leaderboard.space", reason="needs the extra `leaderboard`")
     source = Source(tables.board.source, Silent())

@@ -66,6 +66,7 @@ def test_near_the_end_of_the_scale_a_difference_looks_smaller_and_simulation_say
     assert any("ends of the scale" in note for note in plan.notes)
 
 
+@pytest.mark.slow
 def test_without_a_difference_power_is_the_level_on_its_side() -> None:
     plan = plan_study(design(difference=1e-6, posts=30, spread=ASSUMED))
     assert plan.power == pytest.approx(0.025, abs=0.011)

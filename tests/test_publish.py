@@ -135,6 +135,7 @@ def test_writing_again_gives_the_same_bytes(published: Path, tmp_path: Path) -> 
     assert written(tmp_path / "again") == written(published)
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(published: Path, tmp_path: Path) -> None:
     code = "import sys, pathlib; from culturecare_harness.publish import publish_dataset as p; p(*sys.argv[1:2], "
     code += "out=pathlib.Path(sys.argv[2]), dry_run=True, say=print)"
@@ -306,6 +307,7 @@ def test_a_score_has_one_name_in_eval_yaml() -> None:
 # --- On the Hub ------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_publishing_twice_makes_one_commit(hub: Hub, owner: HfApi, published: Path) -> None:
     first = publish_dataset(REPO, say=silent, api=owner)
     assert (first.changed, first.url) == (True, f"{hub.url}/datasets/{REPO}")
@@ -316,6 +318,7 @@ def test_publishing_twice_makes_one_commit(hub: Hub, owner: HfApi, published: Pa
     assert [commit.message for commit in hub.repo("datasets", REPO).history()] == ["CultureCare 0.1.0: sample, train", "initial commit"]
 
 
+@pytest.mark.slow
 def test_a_pull_request_is_opened_once_and_its_merge_is_the_publication(hub: Hub, owner: HfApi, published: Path) -> None:
     hub.add_repo("datasets", REPO)
     stranger = HfApi(endpoint=hub.url, token=hub.add_user("otto"))
@@ -418,6 +421,7 @@ def test_load_dataset_reads_and_streams_what_is_on_the_hub(hub: Hub, owner: HfAp
     assert any("/resolve/" in request and request.endswith("data/chinese/sample.parquet") for request in hub.requests)
 
 
+@pytest.mark.slow
 def test_the_released_annotations_survive_publication(release: Path, tmp_path: Path) -> None:
     import culturecare
 

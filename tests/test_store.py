@@ -141,6 +141,7 @@ def add_many(path: Path, process: int, barrier: Barrier) -> None:
             store.add(f"shared {number}", 0, FAILED if (number + process) % 2 else Answer(texts=(str(process),)))
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite3"
     spawn = multiprocessing.get_context("spawn")

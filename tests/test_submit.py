@@ -443,6 +443,7 @@ def test_eval_results_are_proposed_to_the_models_repository(served: Hub, tmp_pat
 # --- Running by a protocol -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_eval_refuses_what_the_protocol_says_already(tmp_path: Path) -> None:
     for option, value in [("--judge", "o3-mini"), ("--temperature", "0.1"), ("--limit", "3"), ("--split", "train")]:
         ran = culturecare("eval", "--model", "m", "--protocol", "demo", option, value, cwd=tmp_path, environment={})

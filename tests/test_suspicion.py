@@ -109,6 +109,7 @@ def test_replies_of_people_to_different_posts_are_no_group(written: list[Instanc
     assert near_identical([reply(instance.response_text, instance.id) for instance in written]) == []
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=30), max_size=12))
 def test_no_text_breaks_it_and_equal_texts_are_together(texts: list[str]) -> None:
     replies = [reply(text, str(number)) for number, text in enumerate(texts)]
@@ -128,6 +129,7 @@ def many_replies(written: list[Instance], number: int) -> list[Reply]:
     return [reply(text, f"post-{place % 462}", f"strategy-{place // 462}") for place, text in enumerate(texts)]
 
 
+@pytest.mark.slow
 def test_a_whole_submission_is_looked_at_in_seconds(written: list[Instance]) -> None:
     replies = many_replies(written, 2310)
     start = time.process_time()

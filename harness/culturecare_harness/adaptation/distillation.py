@@ -16,7 +16,7 @@ from pydantic import Field
 
 import culturecare
 from culturecare import CultureCareError, Record
-from culturecare_harness.adaptation.examples import Example, example_id
+from culturecare_harness.adaptation.examples import Example
 from culturecare_harness.adaptation.leakage import deduplicate
 from culturecare_harness.adaptation.making import (
     Graded,
@@ -28,14 +28,13 @@ from culturecare_harness.adaptation.making import (
     one_strategy,
     write_made,
 )
-from culturecare_harness.adaptation.sources import licence_of, refuse_folder
+from culturecare_harness.adaptation.sources import example_of, licence_of, refuse_folder
 from culturecare_harness.dataset import Selection, select_instances
 from culturecare_harness.generate import Generation, ModelChoice
 from culturecare_harness.judges import NO_MEASURE
 from culturecare_harness.packaged import resolve_model
 from culturecare_harness.records import Reply, Verdict, read_records, whole_file
 from culturecare_harness.runs import POSTS, REPLIES, JudgeOptions, evaluate
-from culturecare_harness.strategies import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -279,23 +278,7 @@ def _grade(example: Example) -> float:
 
 
 def _example(each: Graded, instance: Instance, student: Strategy, judge: JudgeFile) -> Example:
-    prompt = render(student, instance)
-    return Example(
-        id=example_id(prompt.system, prompt.user, each.text),
-        instance_id=instance.id,
-        culture=instance.culture,
-        language=instance.language,
-        synthetic=instance.synthetic,
-        training=instance.training,
-        licence=licence_of(instance),
-        strategy=student.name,
-        prompt_hash=prompt.prompt_hash,
-        post=instance.post_text,
-        system=prompt.system,
-        user=prompt.user,
-        reply=each.text,
-        written=each.written(judge.name),
-    )
+    return example_of(student, instance, each.text, licence_of(instance), each.written(judge.name))
 
 
 def _cut_teller(choice: ModelChoice, generation: Generation) -> Callable[[str], bool] | None:

@@ -26,12 +26,11 @@ from culturecare_harness.adaptation.making import (
     one_strategy,
     write_made,
 )
-from culturecare_harness.adaptation.sources import licence_of
+from culturecare_harness.adaptation.sources import asked_about, licence_of
 from culturecare_harness.judges import NO_MEASURE, judges
 from culturecare_harness.records import Instance, Reply, Verdict
 from culturecare_harness.rubrics import select_rubric
 from culturecare_harness.runs import MANIFEST, JudgeOptions, Manifest, judge_and_score, load_replies
-from culturecare_harness.strategies import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -277,20 +276,10 @@ def _of_post(
 
 
 def _preference(best: Graded, worst: Graded, instance: Instance, strategy: Strategy, judge: str) -> Preference:
-    prompt = render(strategy, instance)
+    asked = asked_about(strategy, instance, licence_of(instance))
     return Preference(
-        id=example_id(prompt.system, prompt.user, best.text, worst.text),
-        instance_id=instance.id,
-        culture=instance.culture,
-        language=instance.language,
-        synthetic=instance.synthetic,
-        training=instance.training,
-        licence=licence_of(instance),
-        strategy=strategy.name,
-        prompt_hash=prompt.prompt_hash,
-        post=instance.post_text,
-        system=prompt.system,
-        user=prompt.user,
+        **asked,
+        id=example_id(asked["system"], asked["user"], best.text, worst.text),
         chosen=best.text,
         rejected=worst.text,
         chosen_by=best.written(judge),

@@ -51,6 +51,7 @@ from culturecare_harness.strategies import render, select_strategies, strategies
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from culturecare_harness.adaptation.examples import Written
     from culturecare_harness.strategies import Strategy
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "OwnPair",
     "TrainingData",
     "admit",
+    "asked_about",
     "candidate_to_train",
     "example_of",
     "licence_of",
@@ -451,7 +453,7 @@ def _reply_to_learn(instance: Instance, min_empathy: int, where: str, left_out: 
     return None
 
 
-def example_of(strategy: Strategy, instance: Instance, reply: str, licence: str) -> Example:
+def example_of(strategy: Strategy, instance: Instance, reply: str, licence: str, written: Written | None = None) -> Example:
     """An instance's reply under a strategy's prompt, as a model learns it, or is measured on it.
 
     Args:
@@ -459,24 +461,28 @@ def example_of(strategy: Strategy, instance: Instance, reply: str, licence: str)
         instance: The post.
         reply: The reply.
         licence: Licence of both.
+        written: Who wrote the reply; null for a person.
     """
+    asked = asked_about(strategy, instance, licence)
+    return Example(**asked, id=example_id(asked["system"], asked["user"], reply), reply=reply, written=written)
+
+
+def asked_about(strategy: Strategy, instance: Instance, licence: str) -> dict[str, Any]:
+    """The fields that examples and preferences share: which post, by whose leave, and how the model is asked about it."""
     prompt = render(strategy, instance)
-    return Example(
-        id=example_id(prompt.system, prompt.user, reply),
-        instance_id=instance.id,
-        culture=instance.culture,
-        language=instance.language,
-        synthetic=instance.synthetic,
-        training=instance.training,
-        licence=licence,
-        strategy=strategy.name,
-        prompt_hash=prompt.prompt_hash,
-        post=instance.post_text,
-        system=prompt.system,
-        user=prompt.user,
-        reply=reply,
-        written=None,
-    )
+    return {
+        "instance_id": instance.id,
+        "culture": instance.culture,
+        "language": instance.language,
+        "synthetic": instance.synthetic,
+        "training": instance.training,
+        "licence": licence,
+        "strategy": strategy.name,
+        "prompt_hash": prompt.prompt_hash,
+        "post": instance.post_text,
+        "system": prompt.system,
+        "user": prompt.user,
+    }
 
 
 # --- Own pairs -------------------------------------------------------------------------------------------------------------------

@@ -73,7 +73,8 @@ def describe_methods(evidence: Evidence) -> Methods:
     )
     tests = (
         "Conditions are compared on the same instances. p is that of a sign-flip permutation test on the mean over cultures of the mean "
-        f"difference (exact up to 13 instances, else {RESAMPLES:,} seeded flips, the observed one counted among them), after Holm's "
+        f"difference (exact up to 13 instances, else {RESAMPLES:,} seeded flips, the observed one counted among them, and more where a "
+        "large family asks for smaller p), after Holm's "
         f"correction for the family that is named; the level is {2 * ALPHA:g}, and {ALPHA:g} on one side."
         " The rules of the four answers stand with them."
     )
