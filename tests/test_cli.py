@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -432,6 +433,17 @@ def start(run: Path, store: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "CULTURECARE_STORE": str(store)}
     command = [str(Path(sys.executable).with_name("culturecare")), *RUN, "--out", str(run)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+
+
+def test_a_missing_engine_is_said_before_anything_is_generated(
+    alone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "ray" else find(name, *rest))
+    arguments = ["eval", "--model", "packaged:smollm2", "--judge", "smollm2", "--engine", "ray", "--limit", 1, "--out", "run"]
+    assert called(arguments, monkeypatch) == 2
+    assert "the Ray engine needs Ray Data, which is not installed" in capsys.readouterr().err
+    assert not (alone / "run").exists()
 
 
 def test_an_interrupted_command_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

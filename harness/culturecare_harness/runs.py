@@ -15,7 +15,7 @@ from culturecare_harness.annotation.posts import annotator_note
 from culturecare_harness.backends import Metered, check_backend, open_backend
 from culturecare_harness.counting import counted
 from culturecare_harness.dataset import Selection, select_instances
-from culturecare_harness.engines import Engine
+from culturecare_harness.engines import Engine, check_engine
 from culturecare_harness.generate import Generation, ModelChoice, generate_replies
 from culturecare_harness.judge import JudgeItem, judge_replies
 from culturecare_harness.progress import Progress, counter
@@ -165,6 +165,7 @@ def evaluate(
     refuse_what_was_learnt(choice, instances)
     if judge is not None:
         check_backend(judge)
+        check_engine(options.engine)
     _check_folder(folder)
     claimed = _is_claimed(folder, manifest)
 

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from culturecare import CultureCareError, DataError, parse_record, read_json_lines
 from culturecare_harness.backends import open_backend
+from culturecare_harness.engines import check_engine
 from culturecare_harness.judge import EMPTY_REPLY, JudgeItem, judge_stream
 from culturecare_harness.records import Verdict
 from culturecare_harness.store import VerdictStore
@@ -253,11 +254,10 @@ def _cluster(address: str | None) -> Iterator[Any]:
             f"{address}: Ray Data does not run through a Ray client; call culturecare on a machine of the cluster, with the address auto"
         )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise CultureCareError("the Ray engine needs Ray Data, which is not installed: pip install 'culturecare[ray]'") from error
+    check_engine("ray")
+    import ray
+    import ray.data
+
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # What goes wrong is raised, and would be told twice.
     running = ray.is_initialized()
     if not running:
