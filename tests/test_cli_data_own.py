@@ -1,25 +1,18 @@
-"""`culturecare data validate` on files of a user's own, and how the terminal writes a difference that is none."""
+"""`culturecare data validate` on files of a user's own."""
 
 from __future__ import annotations
 
-import io
 import json
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from culturecare import CultureCareError, data_dir
 from culturecare_harness.cli import app
-from culturecare_harness.terminal import print_adaptation, print_adapted
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from culturecare_harness.adaptation.record import AdaptationRecord
-    from culturecare_harness.report.adapted import Adapted
 
 ADDRESS = "https://example.org/a-post"
 
@@ -87,45 +80,3 @@ def test_a_file_of_the_packaged_training_split_is_valid_as_it() -> None:
 def test_a_split_is_named_for_files_alone() -> None:
     with pytest.raises(CultureCareError, match="--split own: goes with files"):
         validated("--split", "own")
-
-
-# --- Differences ---------------------------------------------------------------------------------------------------------------------
-
-
-def shown(print_: Any, what: object) -> str:
-    console = Console(file=io.StringIO(), width=200)
-    print_(what, console)
-    return cast("io.StringIO", console.file).getvalue()
-
-
-def test_a_difference_that_rounds_to_zero_has_no_minus() -> None:
-    compared = SimpleNamespace(
-        a="m+a", b="m", metric="overall", difference=-0.001, low=-0.004, high=-0.0001, p_adjusted=0.9, n=4, reason=None
-    )
-    result = SimpleNamespace(model=SimpleNamespace(name="m"), dataset=SimpleNamespace(split="sample"), notes=())
-    adapted = SimpleNamespace(result=result, panel=SimpleNamespace(name="judge"))
-    said = shown(print_adapted, cast("Adapted", SimpleNamespace(adapted=adapted, same=[compared], across=[])))
-    assert "+0.00" in said
-    assert "-0.00" not in said
-
-
-def test_a_loss_that_stays_has_no_minus() -> None:
-    record = SimpleNamespace(
-        data=SimpleNamespace(examples=4, instances=4, source="train"),
-        heldout=SimpleNamespace(
-            instances=["a"],
-            base=1.0001,
-            adapted=1.0,
-            per_culture={"german": (1.0001, 1.0)},
-            comparison=SimpleNamespace(low=-0.0004, high=-0.0001),
-        ),
-        training=SimpleNamespace(model="m", settings=SimpleNamespace(method="sft", name="demo", rank=4)),
-        losses=[SimpleNamespace(loss=1.0)],
-        steps=1,
-        seconds=1.0,
-        device=SimpleNamespace(name="cpu"),
-        notes=(),
-    )
-    said = shown(print_adaptation, cast("AdaptationRecord", record))
-    assert said.count("+0.000") == 4
-    assert "-0.000" not in said

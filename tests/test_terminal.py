@@ -198,6 +198,10 @@ SHOWN: dict[str, tuple[Callable[[Any, Console], None], object, list[str], tuple[
 
 def shown(kind: str, width: int) -> str:
     print_, what, _, _ = SHOWN[kind]
+    return printed(print_, what, width)
+
+
+def printed(print_: Callable[[Any, Console], None], what: object, width: int = 200) -> str:
     console = Console(width=width, record=True, file=io.StringIO())
     print_(what, console)
     return console.export_text()
@@ -231,3 +235,19 @@ def test_where_all_fits_there_is_one_table_of_each_kind() -> None:
 def test_why_a_figure_is_missing_stands_beside_it() -> None:
     assert "no reply has grades by two of the judges" in shown("jury", 120)
     assert "fewer than two posts have a grade on both sides" in shown("adapted", 200)
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus() -> None:
+    small = DIFFERENCE.model_copy(update={"difference": -0.001, "low": -0.004, "high": -0.0001})
+    said = printed(print_adapted, SimpleNamespace(adapted=ADAPTED.adapted, same=(small,), across=()))
+    assert "+0.00" in said
+    assert "-0.00" not in said
+
+
+def test_a_loss_that_stays_has_no_minus() -> None:
+    changed = {"base": 1.0001, "adapted": 1.0, "per_culture": {"german": (1.0001, 1.0)}}
+    interval = SimpleNamespace(low=-0.0004, high=-0.0001)
+    heldout = SimpleNamespace(**vars(ADAPTATION.heldout) | changed | {"comparison": interval})
+    said = printed(print_adaptation, SimpleNamespace(**vars(ADAPTATION) | {"heldout": heldout}))
+    assert said.count("+0.000") == 4
+    assert "-0.000" not in said

@@ -725,8 +725,8 @@ def _check(material: _Material, posts: Sequence[str], culture: str, forms: Seque
 
 def _asked_for(form: Form, key: str, value: int | str) -> str:
     """The words of a check: question and answer are found as the form words them, whatever the post's language."""
-    question = next(question for question in form.questions if question.key == key)
-    wording = next(one.wording for one in question.values if one.value == value)
+    question = form.question(key)
+    wording = question.wording(value)
     answer = f"{value} ({wording})" if question.kind == "scale" else wording
     return select_language(form.language).interface.check.format(question=question.name, answer=answer)
 
