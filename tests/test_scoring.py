@@ -190,7 +190,7 @@ def test_notes_warn_of_excerpts_empty_replies_and_a_judge_that_measures_nothing(
 def test_a_culture_with_few_values_is_noted_for_its_intervals_hold_less_than_they_say() -> None:
     many = [(reply(f"g{number}"), 3 + number % 2) for number in range(FEWEST_VALUES)]
     few = [(reply(f"a{number}", "arabic"), 3 + number % 2) for number in range(FEWEST_VALUES - 1)]
-    assert any("Fewer than 5 values stand behind a score of arabic: its interval" in note for note in result_of([*many, *few]).notes)
+    assert any("Scores that rest on fewer than 5 replies (Arabic): their intervals" in note for note in result_of([*many, *few]).notes)
     enough = result_of([*many, *few, (reply("a9", "arabic"), 4)])
     assert not any("Fewer than" in note for note in enough.notes)
 

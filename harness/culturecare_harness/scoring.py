@@ -243,8 +243,9 @@ def _few_values(scores: Iterable[Score]) -> list[str]:
     few = dict.fromkeys(score.culture for score in scores if score.culture != "all" and 0 < score.n < FEWEST_VALUES)
     if not few:
         return []
-    where = f"Fewer than {FEWEST_VALUES} values stand behind a score of {', '.join(few)}"
-    return [f"{where}: its interval there and that over all cultures may hold the true mean far less often than in {LEVEL:.0%}."]
+    names = ", ".join(cultures()[key].name for key in few)
+    where = f"Scores that rest on fewer than {FEWEST_VALUES} replies ({names})"
+    return [f"{where}: their intervals, and those over all cultures, may hold the true mean far less often than {LEVEL:.0%} of the time."]
 
 
 def package_versions() -> dict[str, str]:
